@@ -1,0 +1,44 @@
+"""What every test may use: real servers on free ports, and proof that nothing is left running."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+
+from kit import stop_all
+from kit.loops import stop_shared_loops
+
+
+@pytest.fixture(autouse=True)
+async def nothing_is_left_running() -> AsyncIterator[None]:
+    """Every test ends with its servers stopped; a server's thread that outlives its server fails the test."""
+    before = set(threading.enumerate())  # so that only the test that left a thread fails
+    yield
+    await stop_all()
+    left = [thread.name for thread in set(threading.enumerate()) - before if thread.name.startswith("kit-server")]
+    assert not left, f"threads left running: {left}"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def shared_loops_end() -> Iterator[None]:
+    yield
+    stop_shared_loops()
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("kit-")]
+
+
+@pytest.fixture
+def eventually() -> Callable[..., object]:
+    """Wait, by looking again and again but for a bounded time, until a condition holds; returns what it returned."""
+
+    async def wait(condition: Callable[[], object], *, within_seconds: float = 5.0) -> object:
+        deadline = time.monotonic() + within_seconds
+        while not (found := condition()):
+            assert time.monotonic() < deadline, f"not within {within_seconds} s: {condition}"
+            await asyncio.sleep(0.005)
+        return found
+
+    return wait

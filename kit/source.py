@@ -1,0 +1,74 @@
+"""Which lines are the reader's own: for tracebacks, and for the line on which a server's loop is blocked."""
+
+from __future__ import annotations
+
+import linecache
+import site
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+
+__all__ = ["Place", "innermost_place", "is_readers", "readers_lines"]
+
+_LIBRARIES = tuple({str(Path(path).resolve()) for path in [*site.getsitepackages(), *map(sysconfig.get_path, ("stdlib", "purelib", "platlib"))] if path})
+_KIT = str(Path(__file__).parent.resolve())
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One line of source: where it stands and what it says."""
+
+    filename: str
+    line: int
+    function: str
+    code: str
+
+    @property
+    def cell(self) -> str:
+        """``cell [7]`` for a notebook cell, else the file's name."""
+        number = _cell_numbers().get(self.filename)
+        return f"cell [{number}]" if number else Path(self.filename).name
+
+    def __str__(self) -> str:
+        return f"{self.cell}, line {self.line}, in {self.function}: {self.code}"
+
+
+def is_readers(filename: str) -> bool:
+    """Whether a file is the reader's: neither a library, nor the kit, nor made up by the interpreter."""
+    if filename.startswith("<"):
+        return filename.startswith("<ipython-input")
+    return not filename.startswith((*_LIBRARIES, _KIT))
+
+
+def innermost_place(frame: FrameType | None) -> Place | None:
+    """The innermost line of the reader's under ``frame``, or the innermost line at all if none is the reader's."""
+    innermost = frame
+    while frame is not None:
+        if is_readers(frame.f_code.co_filename):
+            return _place(frame, frame.f_lineno)
+        frame = frame.f_back
+    return _place(innermost, innermost.f_lineno) if innermost else None
+
+
+def readers_lines(traceback: TracebackType | None) -> list[Place]:
+    """The lines of a traceback that are the reader's own, outermost first."""
+    places = []
+    while traceback is not None:
+        if is_readers(traceback.tb_frame.f_code.co_filename):
+            places.append(_place(traceback.tb_frame, traceback.tb_lineno))
+        traceback = traceback.tb_next
+    return places
+
+
+def _place(frame: FrameType, line: int) -> Place:
+    code = frame.f_code
+    return Place(code.co_filename, line, code.co_name, linecache.getline(code.co_filename, line, frame.f_globals).strip())
+
+
+def _cell_numbers() -> dict[str, int]:
+    """The execution count of each notebook cell by the file name that IPython compiled it under."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return getattr(getattr(shell, "compile", None), "_filename_map", {})

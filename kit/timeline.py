@@ -1,0 +1,409 @@
+"""The Timeline: everything that happened on both sides of every connection, in one order, bounded."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import re
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from threading import Lock
+from typing import Any, NamedTuple
+
+__all__ = [
+    "HEAD_BYTES",
+    "PREVIEW_CHARACTERS",
+    "Connection",
+    "Entry",
+    "Payload",
+    "SamePayload",
+    "Subscription",
+    "Timeline",
+    "TimelineStatistics",
+    "redact",
+    "size_bytes",
+]
+
+PREVIEW_CHARACTERS = 256
+_RAW = (str, bytes)
+HEAD_BYTES = 4 * PREVIEW_CHARACTERS + 64  # 256 characters of UTF-8 and the longest frame header
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that happened on one side of one connection.
+
+    Attributes:
+        number: its place in the Timeline's order, from 1.
+        at_seconds: seconds since the Timeline began.
+        connection: the connection's number, or None for what concerns the whole server.
+        side: ``"client"`` or ``"server"``.
+        kind: ``request``, ``response``, ``frame-in``, ``frame-out``, ``asgi-receive``, ``asgi-send``, ``print``, ``log``,
+            ``error``, ``end`` or ``notice``.
+        text: one line that says it in words; a payload's first 256 characters where there is one.
+        size: the payload's true length in bytes (0 where there is none).
+        payload: the payload itself, or None once it fell out of the Timeline.
+        ordinal: for messages and frames, the how-manyth of its kind in its direction: the n-th out on one side is the
+            n-th in on the other.
+        details: what else this kind has: opcode, fin, masked, code, reason, headers, states …
+    """
+
+    number: int
+    at_seconds: float
+    connection: int | None
+    side: str
+    kind: str
+    text: str
+    size: int = 0
+    payload: str | bytes | None = None
+    ordinal: int | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def redacted(self) -> Entry:
+        """The same Entry with cookies, credentials and tokens blotted out, for whatever is saved or exported."""
+        if not isinstance(self.payload, bytes):
+            payload = redact(self.payload) if self.payload is not None else None
+            return replace(self, text=redact(self.text), payload=payload, details=_redact_details(self.details))
+        blotted = redact(self.payload.decode("latin-1")).encode("latin-1")
+        text = self.text if blotted == self.payload else blotted[: PREVIEW_CHARACTERS // 3].hex(" ")
+        return replace(self, text=text, payload=blotted, details=_redact_details(self.details))
+
+
+@dataclass(eq=False, slots=True)
+class Connection:
+    """One socket with its two ends, under the number that both ends show.
+
+    Attributes:
+        number: 1, 2, 3 … in the order in which the server or its clients opened them.
+        name: the client's name; ``"stranger"`` when no client of this kernel made the connection.
+        path: the path that the client asked for, without its query.
+        client_state: what Starlette calls ``websocket.client_state``, or None while no handler has it.
+        application_state: what Starlette calls ``websocket.application_state``.
+        opened_seconds: when it was opened, and ended_seconds when it ended, in seconds since the Timeline began.
+        close_frames: every Close frame sent, in order, as (side, code, reason).
+        refused_status: the HTTP status of a refused handshake.
+        handler_error: the exception that ended the handler, as text.
+        handler_returned: whether the handler came to its end.
+        server_stopped: whether the server closed the connection because it stopped or was replaced.
+        vanished_side: the side that dropped the socket without a Close frame, where that is known.
+        long_payloads: the newest long messages by direction and ordinal, for the taps.
+    """
+
+    number: int
+    name: str = "stranger"
+    path: str = ""
+    client_state: str | None = None
+    application_state: str | None = None
+    opened_seconds: float = 0.0
+    ended_seconds: float | None = None
+    close_frames: list[tuple[str, int, str]] = field(default_factory=list)
+    accepted: bool = False
+    refused_status: int | None = None
+    handler_error: str | None = None
+    handler_returned: bool = False
+    server_stopped: bool = False
+    vanished_side: str | None = None
+    long_payloads: dict[tuple[str, int], Payload] = field(default_factory=dict, repr=False)
+
+    @property
+    def open(self) -> bool:
+        """Whether the socket still exists."""
+        return self.ended_seconds is None
+
+
+class TimelineStatistics(NamedTuple):
+    """What a Timeline holds and what fell out of it."""
+
+    entries: int
+    entries_dropped: int
+    payload_bytes: int
+    payloads_dropped: int
+    connections: int
+
+
+class Payload:
+    """A payload too long to be its own preview; the Timeline may drop it and keep its head."""
+
+    __slots__ = ("data", "head", "is_frame", "size")
+
+    def __init__(self, data: Any, size: int, *, is_frame: bool = False) -> None:
+        self.data: Any = data  # str, bytes, or what bytes() makes bytes of
+        self.size = size
+        self.is_frame = is_frame  # a whole frame with its header, not only what it carries
+        self.head: str | bytes = ""
+
+    def drop(self) -> None:
+        """Forget the payload but for what a preview needs."""
+        if self.data is not None:
+            self.head, self.data = self.data[:HEAD_BYTES], None
+
+    @property
+    def visible(self) -> str | bytes:
+        """The payload, or its head when it has been dropped."""
+        data = self.data if self.data is not None else self.head
+        return data if isinstance(data, (str, bytes)) else bytes(data)
+
+
+class SamePayload:
+    """The payload of a long message, seen again further on its way: its own header, and where its payload is kept.
+
+    What TCP delivers is what was sent, so a long message is kept once, where it was first seen.
+    """
+
+    __slots__ = ("first", "header")
+
+    def __init__(self, header: str | bytes, first: Payload) -> None:
+        self.header = header
+        self.first = first
+
+
+def size_bytes(payload: str | bytes) -> int:
+    """The size of ``payload`` on the wire: its length in bytes, text as UTF-8."""
+    if isinstance(payload, str) and not payload.isascii():
+        return len(payload.encode("utf-8", "surrogatepass"))
+    return len(payload)
+
+
+Describe = Callable[[Any, Any], dict[str, Any]]
+
+# What a tap appends: number, time, connection, side, how to describe it later, its payload and more for the describer.
+_Record = tuple[int, float, Connection | None, str, Describe, Any, Any]
+
+
+class Timeline:
+    """The ordered, bounded log of Entries from both sides.
+
+    Taps record from any thread; a record is a small tuple that only becomes an `Entry` when somebody looks. The newest
+    ``entries_limit`` Entries stay. Payloads of more than 256 bytes share ``payload_limit_bytes``: the oldest are dropped
+    first, and their Entries keep a preview of 256 characters and the true size. What fell out is counted.
+
+    Args:
+        entries_limit: how many Entries stay.
+        payload_limit_bytes: how many bytes of payload stay in all.
+        recording: False records nothing: taps are not even put in place.
+    """
+
+    def __init__(self, *, entries_limit: int = 10_000, payload_limit_bytes: int = 16 * 2**20, recording: bool = True) -> None:
+        self.entries_limit = entries_limit
+        self.payload_limit_bytes = payload_limit_bytes
+        self.recording = recording
+        self.began = time.perf_counter()
+        self.began_at = time.time()
+        self._records: deque[_Record] = deque(maxlen=entries_limit)
+        self._numbers = itertools.count(1)
+        self._last_number = 0
+        self._payloads: deque[Payload] = deque()
+        self._payload_bytes = 0
+        self._payloads_dropped = 0
+        self._lock = Lock()
+        self._connections: deque[Connection] = deque(maxlen=1_000)
+        self._connection_numbers = itertools.count(1)
+        self._by_address: dict[Any, Connection] = {}
+        self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
+        self._someone_waits = False
+
+    # Recording: what taps call, on the path of every message.
+
+    def recorder(self, connection: Connection | None, side: str, describe: Describe) -> Callable[..., None]:
+        """A function ``record(payload, more)`` for one tap, which appends one record.
+
+        ``describe(payload, more)`` gives the Entry's fields, later and only if somebody looks. The function may be called
+        from any thread, costs about half a microsecond, and never waits for a subscriber.
+        """
+        append, numbers, now = self._records.append, self._numbers, time.perf_counter
+
+        def record(payload: Any = b"", more: Any = None) -> None:
+            if payload.__class__ in _RAW and len(payload) > PREVIEW_CHARACTERS:
+                payload = self.keep(payload)
+            append((next(numbers), now(), connection, side, describe, payload, more))
+            if self._someone_waits:
+                self._someone_waits = False
+                self._wake_subscribers()
+
+        return record
+
+    def note(self, text: str, *, kind: str = "notice", connection: Connection | None = None, **details: Any) -> None:
+        """Record a line of text on the server's side; from any thread."""
+        size = size_bytes(text)
+        self.recorder(connection, "server", _describe_note)(text, (kind, size, details))
+
+    def open_connection(self, address: Any, *, name: str | None = None, path: str = "") -> Connection:
+        """The connection of the socket whose client end has ``address``: the client's end opens it, or the server's.
+
+        Whichever end asks first gives it the next number; the other end finds the same one.
+        """
+        with self._lock:
+            connection = self._by_address.get(address)
+            if connection is None or not connection.open:
+                connection = Connection(next(self._connection_numbers), opened_seconds=time.perf_counter() - self.began)
+                self._by_address[address] = connection
+                self._connections.append(connection)
+            if name is not None:
+                connection.name = name
+            connection.path = path or connection.path
+            return connection
+
+    def end_connection(self, address: Any, connection: Connection) -> None:
+        """Say that one end of the socket is gone; safe to call from both ends."""
+        with self._lock:
+            if connection.ended_seconds is None:
+                connection.ended_seconds = time.perf_counter() - self.began
+            if self._by_address.get(address) is connection:
+                del self._by_address[address]
+
+    # Reading: views call these, never the taps.
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The newest 1,000 connections, oldest first."""
+        return list(self._connections)
+
+    def entries(self, *, since: int = 0, connection: int | None = None) -> list[Entry]:
+        """The Entries with a number above ``since``, in order; of one connection if asked for. From any thread."""
+        records = self._records_since(since)
+        wanted = [record for record in records if connection is None or (record[2] and record[2].number == connection)]
+        return [self._entry(record) for record in wanted]
+
+    @property
+    def last_number(self) -> int:
+        """The number of the newest Entry, 0 when there is none."""
+        newest = list(itertools.islice(reversed(self._records), 8))  # two threads may append slightly out of order
+        return max((record[0] for record in newest), default=0)
+
+    def export(self) -> str:
+        """All Entries as JSON Lines, one object a line, with cookies, credentials and tokens blotted out."""
+        return "".join(json.dumps(_jsonable(entry.redacted()), ensure_ascii=True) + "\n" for entry in self.entries())
+
+    def statistics(self) -> TimelineStatistics:
+        """A snapshot of what the Timeline holds and what fell out of it."""
+        held = len(self._records)
+        return TimelineStatistics(
+            entries=held,
+            entries_dropped=max(0, self.last_number - held),
+            payload_bytes=self._payload_bytes,
+            payloads_dropped=self._payloads_dropped,
+            connections=len(self._connections),
+        )
+
+    def subscribe(self, wake: Callable[[], None], *, since: int | None = None) -> Subscription:
+        """A reader's place in this Timeline, behind the Entry numbered ``since`` (by default the newest).
+
+        ``wake`` is called, from any thread, when something new waits; not again until it has been taken.
+        """
+        subscription = Subscription(self, wake, self.last_number if since is None else since)
+        self._subscriptions.add(subscription)
+        self._someone_waits = True
+        return subscription
+
+    def _wake_subscribers(self) -> None:
+        for subscription in list(self._subscriptions):
+            with contextlib.suppress(Exception):  # a subscriber's fault is not the server's
+                subscription.wake()
+
+    def _records_since(self, since: int) -> list[_Record]:
+        behind = self.last_number - since
+        if behind <= 0:
+            return []
+        newest = list(itertools.islice(reversed(self._records), behind + 8))  # one C call: no thread can slip between
+        return sorted((record for record in newest if record[0] > since), key=lambda record: record[0])
+
+    def _entry(self, record: _Record) -> Entry:
+        number, at, connection, side, describe, payload, more = record
+        fields = describe(payload, more)
+        return Entry(number, at - self.began, connection.number if connection else None, side, **fields)
+
+    def keep(self, payload: Any, *, is_frame: bool = False) -> Payload:
+        """Keep a long payload for as long as the limit allows; from any thread."""
+        size = size_bytes(payload)
+        kept = Payload(payload, size, is_frame=is_frame)
+        with self._lock:
+            self._payloads.append(kept)
+            self._payload_bytes += size
+            while self._payload_bytes > self.payload_limit_bytes:
+                oldest = self._payloads.popleft()
+                oldest.drop()
+                self._payload_bytes -= oldest.size
+                self._payloads_dropped += 1
+        return kept
+
+
+class Subscription:
+    """One reader's place in a Timeline: ``take`` returns what is new since the last time.
+
+    A reader that comes too rarely skips what has fallen out meanwhile, and is told how much: it never slows a tap.
+    """
+
+    def __init__(self, timeline: Timeline, wake: Callable[[], None], seen: int) -> None:
+        self._timeline = timeline
+        self.wake = wake
+        self._seen = seen
+
+    def take(self, most: int = 2_000) -> tuple[list[Entry], int]:
+        """The new Entries, the newest ``most`` of them, and how many were skipped."""
+        self._timeline._someone_waits = True
+        records = _without_a_late_one(self._timeline._records_since(self._seen))
+        if not records:
+            return [], 0
+        new, seen = records[-1][0] - self._seen, records[-1][0]
+        self._seen = seen
+        taken = [self._timeline._entry(record) for record in records[-most:]]
+        return taken, new - len(taken)
+
+    def close(self) -> None:
+        """Stop being woken. Safe to call twice."""
+        self._timeline._subscriptions.discard(self)
+
+
+def _without_a_late_one(records: list[_Record]) -> list[_Record]:
+    """``records`` up to a gap near their end: a thread that has its number but has not appended yet wakes its readers then."""
+    for index in range(max(1, len(records) - 8), len(records)):
+        if records[index][0] != records[index - 1][0] + 1:
+            return records[:index]
+    return records
+
+
+# Redaction: what must not be saved with a notebook.
+
+_SECRET_HEADERS = {"authorization", "cookie", "proxy-authorization", "sec-websocket-protocol", "set-cookie", "x-api-key"}
+_SECRET_NAMES = r"[\w-]*(?:token|secret|passw(?:or)?d|api[_-]?key|credential|session(?:[_-]?id)?|authorization|jwt|cookie)[\w-]*"
+_SECRET_PATTERNS = [
+    re.compile(rf"(?i)(?<![\w-])({_SECRET_NAMES}=)([^&\s;\"'”]+)"),
+    re.compile(rf"(?i)([\"']{_SECRET_NAMES}[\"']\s*:\s*[\"'])((?:[^\"'\\]|\\.)*)"),
+    re.compile(r"(?i)\b((?:bearer|basic)\s+)([\w.~+/=-]{4,})"),
+]
+_BLOT = "[redacted]"
+
+
+def redact(text: str) -> str:
+    """Blot out the values of tokens, passwords, keys and sessions in a URL, a form, JSON or an Authorization value."""
+    for pattern in _SECRET_PATTERNS:
+        text = pattern.sub(lambda found: f"{found[1]}{_BLOT}", text)
+    return text
+
+
+def _redact_details(details: Mapping[str, Any]) -> dict[str, Any]:
+    redacted = {key: redact(value) if isinstance(value, str) else value for key, value in details.items()}
+    if "headers" in redacted:
+        redacted["headers"] = [(name, _redact_header(name, value)) for name, value in redacted["headers"]]
+    return redacted
+
+
+def _redact_header(name: str, value: str) -> str:
+    return _BLOT if name.lower() in _SECRET_HEADERS else redact(value)
+
+
+def _describe_note(payload: Any, more: tuple[str, int, dict[str, Any]]) -> dict[str, Any]:
+    kind, size, details = more
+    text = payload.visible if isinstance(payload, Payload) else payload
+    return {"kind": kind, "text": text[:PREVIEW_CHARACTERS], "payload": text if size_bytes(text) == size else None, "size": size, "details": details}
+
+
+def _jsonable(entry: Entry) -> dict[str, Any]:
+    fields = asdict(entry)
+    if isinstance(entry.payload, bytes):
+        fields["payload"] = {"hex": entry.payload.hex()}
+    return fields

@@ -1,0 +1,104 @@
+"""Why a connection ended: every way that the protocol knows has its own sentence and, where one helps, advice."""
+
+from __future__ import annotations
+
+import pytest
+from websockets.frames import EXTERNAL_CLOSE_CODES
+
+from kit.closing import Explanation, explain, meaning_of, name_of
+from kit.timeline import Connection
+
+
+def ended(**facts: object) -> Connection:
+    connection = Connection(1, accepted=True, ended_seconds=1.0)
+    for name, value in facts.items():
+        setattr(connection, name, value)
+    return connection
+
+
+@pytest.mark.parametrize("code", sorted(EXTERNAL_CLOSE_CODES))
+def test_every_registered_code_has_a_name_and_a_meaning(code: int) -> None:
+    assert name_of(code) not in ("", "not a valid close code")
+    assert meaning_of(code)
+
+
+def test_the_best_known_codes_have_their_names_of_rfc_6455() -> None:
+    assert [name_of(code) for code in (1000, 1001, 1006, 1008)] == ["normal closure", "going away", "abnormal closure", "policy violation"]
+    assert name_of(1012) == "service restart"
+
+
+def test_ranges_without_single_names_are_explained() -> None:
+    assert name_of(3000) == name_of(3999) != name_of(4000) == name_of(4999)
+    assert "application" in name_of(4000)
+    assert name_of(999) == name_of(5000) == "not a valid close code"
+    assert meaning_of(3000) != meaning_of(4000) != meaning_of(5000)
+
+
+@pytest.mark.parametrize(("side", "who"), [("client", "The client"), ("server", "The server")])
+def test_whoever_sent_the_first_close_frame_has_closed(side: str, who: str) -> None:
+    other = "server" if side == "client" else "client"
+    explanation = explain(ended(close_frames=[(side, 1000, "done"), (other, 1000, "")]))
+    assert explanation.sentence.startswith(f"{who} closed first, with code 1000 and the reason “done”")
+    assert (explanation.pill, explanation.severity, explanation.advice) == ("closed 1000", "good", "")
+
+
+@pytest.mark.parametrize(("code", "severity"), [(1000, "good"), (1001, "good"), (4000, "good"), (1008, "warning"), (1009, "warning"), (1011, "warning")])
+def test_a_code_that_tells_of_trouble_is_a_warning(code: int, severity: str) -> None:
+    assert explain(ended(close_frames=[("server", code, "")])).severity == severity
+
+
+def test_a_stopped_and_a_replaced_server_are_told_apart() -> None:
+    stopped = explain(ended(close_frames=[("server", 1001, "")], server_stopped=True))
+    replaced = explain(ended(close_frames=[("server", 1012, "")], server_stopped=True))
+    assert "stopped" in stopped.sentence
+    assert "replaced" in replaced.sentence
+
+
+def test_the_documentations_echo_example_gets_advice_when_its_client_leaves() -> None:
+    explanation = explain(ended(close_frames=[("client", 1000, "")], handler_error="WebSocketDisconnect"))
+    assert "iter_text" in explanation.advice
+
+
+@pytest.mark.parametrize(
+    ("facts", "words", "advised"),
+    [
+        ({"vanished_side": "client"}, "client dropped the line", True),
+        ({"handler_error": "ZeroDivisionError: division by zero"}, "ZeroDivisionError: division by zero", True),
+        ({"handler_returned": True}, "returned after `accept` without closing", True),
+        ({"server_stopped": True}, "server stopped", False),
+        ({}, "without a goodbye", False),
+    ],
+)
+def test_an_end_without_a_close_frame_is_explained_by_what_is_known(facts: dict, words: str, advised: bool) -> None:
+    explanation = explain(ended(**facts))
+    assert explanation.pill == "closed 1006"
+    assert words in explanation.sentence
+    assert bool(explanation.advice) == advised
+    assert explanation.severity == "bad"
+
+
+def test_a_handshake_that_nobody_answered_is_no_closed_connection() -> None:
+    explanation = explain(ended(accepted=False))
+    assert (explanation.pill, explanation.severity) == ("not connected", "bad")
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 418, 426, 431, 500, 503])
+def test_a_refusal_names_its_status(status: int) -> None:
+    explanation = explain(ended(accepted=False, refused_status=status))
+    assert (explanation.pill, explanation.severity) == (f"refused {status}", "bad")
+    assert str(status) in explanation.headline
+    assert explanation.sentence
+
+
+def test_a_refusal_by_an_exception_names_the_exception() -> None:
+    explanation = explain(ended(accepted=False, refused_status=500, handler_error="KeyError: 'user'"))
+    assert "KeyError: 'user'" in explanation.sentence
+
+
+def test_a_refusal_with_403_says_that_the_close_code_is_lost() -> None:
+    assert "lost" in explain(ended(accepted=False, refused_status=403)).sentence
+
+
+def test_an_explanation_reads_as_one_text_without_gaps() -> None:
+    assert str(Explanation("pill", "Head", "Sentence.", "", "good")) == "Head. Sentence."
+    assert str(Explanation("pill", "Head", "Sentence.", "Advice.", "bad")) == "Head. Sentence. Advice."

@@ -1,0 +1,197 @@
+"""One conversation seen from both ends, folded from Entries made by hand."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import Any
+
+import pytest
+
+from kit.conversation import Conversation, Row
+from kit.timeline import Entry
+
+_numbers = itertools.count(1)
+
+
+def entry(side: str, kind: str, text: str = "", *, connection: int | None = 1, ordinal: int | None = None, payload: Any = None, **details: Any) -> Entry:
+    number = next(_numbers)
+    payload = text if payload is None else payload
+    return Entry(number, number / 1000, connection, side, kind, text, len(payload), payload, ordinal, details)
+
+
+def frame(side: str, way: str, text: str = "", *, opcode: str = "TEXT", ordinal: int | None = 1, connection: int = 1, **more: Any) -> Entry:
+    details = {"opcode": opcode, "fin": True, "masked": False, "compressed": False, "code": None, "reason": "", **more}
+    return entry(side, f"frame-{way}", text, connection=connection, ordinal=ordinal, **details)
+
+
+def asgi(
+    way: str, kind: str, text: str = "", *, ordinal: int | None = None, connection: int = 1, states: tuple[str, str] = ("CONNECTED", "CONNECTED"), **more: Any
+) -> Entry:
+    return entry(
+        "server",
+        f"asgi-{way}",
+        text,
+        connection=connection,
+        ordinal=ordinal,
+        type=f"websocket.{kind}",
+        client_state=states[0],
+        application_state=states[1],
+        **more,
+    )
+
+
+def handshake() -> list[Entry]:
+    headers = {"headers": [("Host", "here")]}
+    return [
+        entry("client", "request", "GET /ws", start_line="GET /ws HTTP/1.1", **headers),
+        entry("server", "request", "GET /ws", start_line="GET /ws HTTP/1.1", **headers),
+        asgi("receive", "connect", states=("CONNECTED", "CONNECTING")),
+        asgi("send", "accept"),
+        entry("server", "response", "101", start_line="HTTP/1.1 101 Switching Protocols", status=101, payload=b"", **headers),
+        entry("client", "response", "101", start_line="HTTP/1.1 101 Switching Protocols", status=101, payload=b"", **headers),
+    ]
+
+
+def message_up(text: str, ordinal: int, connection: int = 1) -> list[Entry]:
+    return [
+        frame("client", "out", text, ordinal=ordinal, connection=connection),
+        frame("server", "in", text, ordinal=ordinal, connection=connection),
+        asgi("receive", "receive", text, ordinal=ordinal, connection=connection),
+    ]
+
+
+def cells(row: Row) -> tuple[str, str, str, str]:
+    return row.direction, row.client, row.wire, row.handler
+
+
+def test_a_handshake_is_two_rows() -> None:
+    conversation = Conversation()
+    conversation.feed(handshake())
+    assert [cells(row) for row in conversation.rows] == [
+        ("up", "GET /ws", "HTTP GET", "receive connect"),
+        ("down", "connected", "HTTP 101", "accept"),
+    ]
+    assert [row.states for row in conversation.rows] == ["client CONNECTED · application CONNECTING", "client CONNECTED · application CONNECTED"]
+
+
+def test_a_message_fills_its_row_from_one_end_to_the_other() -> None:
+    conversation = Conversation()
+    sent, arrived, received = message_up("hello", 1)
+    assert [cells(row) for row in conversation.feed([sent])] == [("up", "“hello”", "TEXT 5 B", "")]
+    assert [row.waits for row in conversation.feed([arrived])] == ["handler"]
+    assert [(row.handler, row.waits) for row in conversation.feed([received])] == [("receive “hello”", "")]
+    assert len(conversation.rows) == 1
+
+
+def test_a_message_down_waits_on_the_wire_until_it_is_written_and_read() -> None:
+    conversation = Conversation()
+    assert [(row.handler, row.waits) for row in conversation.feed([asgi("send", "send", "hi", ordinal=1)])] == [("send “hi”", "wire")]
+    conversation.feed([frame("server", "out", "hi"), frame("client", "in", "hi")])
+    assert [(cells(row), row.waits) for row in conversation.rows] == [(("down", "“hi”", "TEXT 2 B", "send “hi”"), "")]
+
+
+def test_what_arrives_is_matched_with_what_was_sent_in_any_order_of_seeing() -> None:
+    source = random.Random(3)
+    for _ in range(200):
+        ends = [message_up(f"{connection}-{ordinal}", ordinal, connection) for connection in (1, 2) for ordinal in range(1, 6)]
+        entries = [one for end in ends for one in end]
+        source.shuffle(entries)
+        conversation = Conversation()
+        while entries:
+            batch, entries = entries[: (size := source.randrange(1, 8))], entries[size:]
+            conversation.feed(batch)
+        assert len(conversation.rows) == 10
+        for row in conversation.rows:
+            assert row.handler == f"receive {row.client}"
+            assert row.client.startswith(f"“{row.connection}-")
+            assert row.waits == ""
+
+
+def test_feeding_in_any_batches_gives_the_same_rows() -> None:
+    entries = [*handshake(), *message_up("a", 1), *message_up("b", 2), entry("server", "print", "x"), frame("client", "out", opcode="PING", ordinal=None)]
+    whole = Conversation()
+    whole.feed(entries)
+    source = random.Random(4)
+    for _ in range(100):
+        piecewise, rest = Conversation(), entries
+        while rest:
+            batch, rest = rest[: (size := source.randrange(1, 5))], rest[size:]
+            assert {row.key for row in piecewise.feed(batch)} <= {row.key for row in piecewise.rows}
+        assert piecewise.rows == whole.rows
+
+
+def test_close_frames_and_the_disconnect_they_cause_are_one_row_each_way() -> None:
+    conversation = Conversation()
+    conversation.feed(handshake())
+    close = {"opcode": "CLOSE", "ordinal": None, "code": 4000, "reason": "bye"}
+    conversation.feed(
+        [frame("client", "out", **close), frame("server", "in", **close), asgi("receive", "disconnect", code=4000, states=("DISCONNECTED", "CONNECTED"))]
+    )
+    conversation.feed([frame("server", "out", **close), frame("client", "in", **close)])
+    assert [cells(row) for row in conversation.rows[2:]] == [
+        ("up", "close 4000 “bye”", "CLOSE 4000", "receive disconnect 4000"),
+        ("down", "close 4000 “bye”", "CLOSE 4000", ""),
+    ]
+    assert conversation.rows[2].tone == "warning"
+
+
+def test_a_disconnect_without_a_close_frame_stands_alone() -> None:
+    conversation = Conversation()
+    conversation.feed([asgi("receive", "disconnect", code=1005, states=("DISCONNECTED", "CONNECTED"))])
+    assert [(cells(row), row.tone) for row in conversation.rows] == [(("here", "", "", "receive disconnect 1005"), "warning")]
+
+
+def test_a_refusal_is_said_with_what_the_handler_did() -> None:
+    conversation = Conversation()
+    conversation.feed([asgi("send", "close", code=1008, reason="", states=("CONNECTED", "DISCONNECTED"))])
+    conversation.feed([entry("client", "response", "403 Forbidden", start_line="HTTP/1.1 403 Forbidden", status=403, headers=[], payload=b"no")])
+    row = conversation.rows[0]
+    assert (cells(row), row.tone) == (("down", "refused: 403 Forbidden", "HTTP 403", "close 1008 before accept"), "bad")
+    assert ("body", "no") in row.details
+
+
+def test_pings_meet_their_arrival_and_uvicorn_answers() -> None:
+    conversation = Conversation()
+    conversation.feed([frame("client", "out", opcode="PING", ordinal=None), frame("server", "in", opcode="PING", ordinal=None)])
+    assert [(cells(row), row.tone) for row in conversation.rows] == [(("up", "ping", "PING 0 B", "uvicorn answers by itself"), "muted")]
+
+
+def test_fragments_are_one_row() -> None:
+    conversation = Conversation()
+    conversation.feed([frame("client", "out", "hel", fin=False), frame("client", "out", "lo", opcode="CONT"), asgi("receive", "receive", "hello", ordinal=1)])
+    assert [cells(row) for row in conversation.rows] == [("up", "“hel”", "in fragments", "receive “hello”")]
+
+
+def test_prints_logs_errors_and_notices_have_rows_of_their_own() -> None:
+    conversation = Conversation()
+    conversation.feed(
+        [
+            entry("server", "print", "\x1b[31mred"),
+            entry("server", "error", "ValueError: no", lines=["cell 3, line 4"]),
+            entry("server", "end", "", what="handler"),
+            entry("server", "notice", "blocked at line 7", connection=None, what="blocked"),
+        ]
+    )
+    assert [(row.handler or row.wire, row.tone) for row in conversation.rows] == [
+        ("print \\x1b[31mred", "muted"),
+        ("ValueError: no at cell 3, line 4", "bad"),
+        ("the handler returned", "muted"),
+        ("blocked at line 7", "warning"),
+    ]
+
+
+def test_binary_is_shown_as_hex() -> None:
+    conversation = Conversation()
+    conversation.feed([frame("client", "out", "00 ff", opcode="BINARY"), asgi("receive", "receive", "00 ff", ordinal=1)])
+    assert conversation.rows[0].client == "bytes 00 ff"
+    assert conversation.rows[0].wire == "BINARY 5 B"
+
+
+@pytest.mark.parametrize("limit", [1, 7, 500])
+def test_only_the_newest_rows_stay_and_nothing_else_is_told(limit: int) -> None:
+    conversation = Conversation(rows_limit=limit)
+    for start in range(0, 2_000, 100):
+        told = conversation.feed(entry("server", "print", str(number)) for number in range(start, start + 100))
+        assert told == conversation.rows[-len(told) :]
+    assert [row.handler for row in conversation.rows] == [f"print {number}" for number in range(2_000)][-limit:]

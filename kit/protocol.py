@@ -1,0 +1,121 @@
+"""uvicorn's WebSocket protocol class with our taps on its socket, and with the ends of life it lacks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.datastructures import Headers
+from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS, Request
+from websockets.protocol import State
+
+from kit.output import Serving, serving
+from kit.taps import TransportTap, WireTap
+from kit.timeline import Timeline
+
+__all__ = ["TappedWebSocket"]
+
+# What a handshake cannot be parsed without (RFC 6455 §4.2.1); any other header may be set aside while parsing.
+_HANDSHAKE_HEADERS = (b"host", b"upgrade", b"connection", b"origin", b"sec-websocket-")
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+class TappedWebSocket(WebSocketsSansIOProtocol):
+    """One server-side connection: uvicorn's own, recorded.
+
+    Beyond recording it answers handshakes with long header lines, and can be told to go away (`go_away`) or be
+    dropped (`abort`). Lives on the server's loop.
+    """
+
+    def __init__(self, timeline: Timeline, **uvicorn_arguments: Any) -> None:
+        super().__init__(**uvicorn_arguments)
+        self.timeline = timeline
+        self.logger = _logger
+        self._request: tuple[str, Headers] | None = None  # the whole handshake, when only a part of it was parsed
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        self._address = transport.get_extra_info("peername")
+        self.kit_connection = self.timeline.open_connection(self._address)
+        self._tap = WireTap(self.timeline, self.kit_connection, "server") if self.timeline.recording else None
+        super().connection_made(TransportTap(transport, self._tap))
+
+    def data_received(self, data: bytes) -> None:
+        if self._tap is not None:
+            self._tap.incoming(data)
+        if not self.handshake_initiated:
+            data = self._within_parser_limits(data)
+        super().data_received(data)
+        if not self.handshake_initiated and self.conn.handshake_exc is not None:
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+        self.transport.pause_if_behind(self.queue.qsize())
+
+    def eof_received(self) -> None:
+        self._client_left()
+        super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        connection = self.kit_connection
+        if exc is not None:
+            self._client_left()
+        if not connection.close_frames and not connection.refused_status and connection.vanished_side is None:
+            connection.vanished_side = "server"
+        super().connection_lost(exc)
+        self.timeline.end_connection(self._address, connection)
+        if self._tap is not None:
+            self._tap.ended(f"the socket closed: {exc}" if exc else "the socket closed")
+
+    def handle_connect(self, event: Request) -> None:
+        if self._request is not None:
+            event.path, event.headers = self._request
+        self.kit_connection.path = event.path.partition("?")[0]
+        super().handle_connect(event)
+
+    async def run_asgi(self) -> None:
+        serving.set(Serving(self.timeline, self.kit_connection))
+        await super().run_asgi()
+
+    def go_away(self, code: int) -> None:
+        """Close with ``code`` because the server stops; a handler that waits in ``receive`` gets its disconnect."""
+        self.kit_connection.server_stopped = True
+        self.stop_keepalive()
+        if self.handshake_complete and self.conn.state is State.OPEN:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": ""})
+            self.conn.send_close(code)
+            self.transport.write(b"".join(self.conn.data_to_send()))
+        elif not self.handshake_complete:
+            self.send_500_response()
+        self.transport.close()
+
+    def abort(self) -> None:
+        """Drop the socket at once, unsent data included: the only way to be rid of a peer that never reads."""
+        self.transport.abort()
+
+    def _client_left(self) -> None:
+        if not self.kit_connection.close_frames and not self.transport.is_closing():
+            self.kit_connection.vanished_side = self.kit_connection.vanished_side or "client"
+
+    def _within_parser_limits(self, head: bytes) -> bytes:
+        """A handshake that the parser accepts: what is too long for it is set aside, and put back when it is parsed.
+
+        websockets gives up, without an answer, on a line of over 8 KiB or more than 128 headers; a browser that holds
+        JupyterHub's cookies sends such lines to every port of the machine.
+        """
+        request_line, *lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
+        if len(lines) <= MAX_NUM_HEADERS and max(map(len, (request_line, *lines))) < MAX_LINE_LENGTH - 2:
+            return head
+        headers = Headers()
+        for line in lines:
+            name, _, value = line.decode("latin-1").partition(":")
+            headers[name] = value.strip()
+        self._request = (request_line.split(b" ")[1].decode("latin-1"), headers)
+        needed = [line for line in lines if line.lower().startswith(_HANDSHAKE_HEADERS)]
+        return b"\r\n".join([b"GET / HTTP/1.1", *needed]) + b"\r\n\r\n"
+
+
+# A logger of our own under uvicorn's name: its words reach the Timeline by the record factory of `kit.output`, and never a
+# handler that the reader's logging configuration put on uvicorn's global logger.
+_logger = logging.Logger("uvicorn.error", logging.WARNING)
+_logger.addHandler(logging.NullHandler())

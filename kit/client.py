@@ -1,0 +1,358 @@
+"""connect(): a real WebSocket client in this kernel, whose methods are named like those of Starlette's WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import warnings
+import weakref
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
+from typing import Any
+
+from starlette.websockets import WebSocketState
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+from websockets.frames import Opcode
+from websockets.http11 import Response
+from websockets.protocol import State
+from websockets.uri import WebSocketURI
+
+from kit import closing, loops
+from kit.errors import Disconnected, ReceiveTimeout, WrongMessageType
+from kit.opening import address_of, open_wire, timeline_of
+from kit.server import Server
+from kit.timeline import Connection, Timeline
+from kit.wire import ClientWire, Message
+
+__all__ = ["Client", "connect"]
+
+
+class Client:
+    """One WebSocket client, as `connect` returns it. Awaitable from any loop or thread; closing twice is safe.
+
+    Received messages wait in a queue of 256 messages or 4 MiB; while it is full the client stops reading from the
+    network, so a server that sends too fast feels it. Cancelling or timing out a receive never loses a message.
+
+    Attributes:
+        connection: this connection as both ends see it: its number, its name, the handler's states.
+        timeline: where both sides are recorded; the server's, if it runs in this kernel.
+        url: the address that it is connected to.
+        response: the server's answer to the handshake: ``status_code``, ``headers`` …
+        subprotocol: what the server chose among the offered subprotocols, or None.
+    """
+
+    def __init__(self, wire: ClientWire, connection: Connection, timeline: Timeline, url: WebSocketURI) -> None:
+        self.connection = connection
+        self.timeline = timeline
+        host = f"[{url.host}]" if ":" in url.host else url.host
+        self.url = f"{'wss' if url.secure else 'ws'}://{host}:{url.port}{url.resource_name}"
+        self._wire = wire
+        weakref.finalize(self, _forgotten, wire, connection.number).atexit = False
+
+    @property
+    def number(self) -> int:
+        """The connection's number, the same on both ends."""
+        return self.connection.number
+
+    @property
+    def name(self) -> str:
+        """The name given to `connect`."""
+        return self.connection.name
+
+    @property
+    def response(self) -> Response:
+        """The handshake's HTTP response."""
+        assert self._wire.response is not None
+        return self._wire.response
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that the server chose, or None."""
+        return self._wire.protocol.subprotocol
+
+    @property
+    def state(self) -> WebSocketState:
+        """``CONNECTED`` while messages can be sent, then ``DISCONNECTED``."""
+        return WebSocketState.CONNECTED if self._wire.protocol.state is State.OPEN else WebSocketState.DISCONNECTED
+
+    @property
+    def close_code(self) -> int | None:
+        """The code that the connection ended with as this side sees it (RFC 6455 §7.1.5); None while it is open."""
+        code = self._wire.protocol.close_code
+        return None if code is None else int(code)
+
+    @property
+    def close_reason(self) -> str | None:
+        """The reason that the server closed with; None while the connection is open."""
+        return self._wire.protocol.close_reason
+
+    async def send_text(self, data: str) -> None:
+        """Send a text message; returns once its frame is written, or waits while the server does not read.
+
+        Raises:
+            TypeError: not a str.
+            Disconnected: the connection has ended.
+        """
+        if not isinstance(data, str):
+            raise TypeError(f"send_text expects str, but got {type(data).__name__}. Use send_bytes for bytes, send_json for other values.")
+        await self._send(Opcode.TEXT, data.encode())
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Send a binary message; otherwise like `send_text`."""
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"send_bytes expects bytes, but got {type(data).__name__}. Use send_text for str, send_json for other values.")
+        await self._send(Opcode.BINARY, bytes(data))
+
+    async def send_json(self, data: Any, mode: str = "text") -> None:
+        """Send ``data`` as JSON in a text message, or in a binary one with ``mode="binary"``; otherwise like `send_text`."""
+        _check_mode(mode)
+        text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+        await self._send(Opcode.TEXT if mode == "text" else Opcode.BINARY, text.encode())
+
+    async def receive_text(self, *, timeout: float | None = None) -> str:
+        """The next message, which must be text; waits for it, at most ``timeout`` seconds.
+
+        Cancelling it, or a timeout, loses no message: the next receive gets it.
+
+        Raises:
+            ReceiveTimeout: nothing came in time.
+            WrongMessageType: the next message is binary; it stays first in the queue.
+            Disconnected: the connection has ended and every message has been taken.
+        """
+        return await self._receive(str, "receive_text", timeout)
+
+    async def receive_bytes(self, *, timeout: float | None = None) -> bytes:
+        """The next message, which must be binary; otherwise like `receive_text`."""
+        return await self._receive(bytes, "receive_bytes", timeout)
+
+    async def receive_json(self, mode: str = "text", *, timeout: float | None = None) -> Any:
+        """The next message's JSON, from text or, with ``mode="binary"``, from bytes; otherwise like `receive_text`."""
+        _check_mode(mode)
+        return json.loads(await self._receive(str if mode == "text" else bytes, "receive_json", timeout))
+
+    async def receive(self, *, timeout: float | None = None) -> dict[str, Any]:
+        """The next message of either type, or the end, as the ASGI message that a handler would get."""
+        try:
+            message = await self._receive(object, "receive", timeout)
+        except Disconnected as end:
+            return {"type": "websocket.disconnect", "code": end.code, "reason": end.reason}
+        return {"type": "websocket.receive", "text" if isinstance(message, str) else "bytes": message}
+
+    async def iter_text(self) -> AsyncIterator[str]:
+        """The text messages as they come, until the connection ends."""
+        async for text in self._until_end(self.receive_text):
+            yield text
+
+    async def iter_bytes(self) -> AsyncIterator[bytes]:
+        """The binary messages as they come, until the connection ends."""
+        async for data in self._until_end(self.receive_bytes):
+            yield data
+
+    async def iter_json(self) -> AsyncIterator[Any]:
+        """The text messages' JSON as they come, until the connection ends."""
+        async for value in self._until_end(self.receive_json):
+            yield value
+
+    async def ping(self) -> float:
+        """Send a ping and wait for its pong (RFC 6455 §5.5.2); returns the round trip in seconds."""
+        try:
+            return await loops.run_on(self._wire.loop, self._wire.ping())
+        except ConnectionError:
+            raise self._disconnected() from None
+
+    async def close(self, code: int = 1000, reason: str = "", *, within_seconds: float = 2.0) -> None:
+        """Close with a code and a reason (RFC 6455 §7.1.2), and wait for the server's answer.
+
+        A server that does not answer within ``within_seconds`` is left with a TCP reset. Messages received before the
+        close can still be taken. Does nothing once the connection is closed.
+
+        Raises:
+            ValueError: a code that may not be sent, or a reason of more than 123 bytes (RFC 6455 §5.5).
+        """
+        _check_close(code, reason)
+        await loops.run_on(self._wire.loop, self._wire.close(code, reason, within_seconds))
+
+    async def abort(self) -> None:
+        """Vanish: drop the socket with a TCP reset, without a Close frame and without sending what still waits."""
+        if self.close_code is None:
+            self.connection.vanished_side = "client"
+        await loops.run_on(self._wire.loop, self._abort())
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection has ended, whoever ends it."""
+        await loops.run_on(self._wire.loop, _shielded(self._wire.closed))
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        end = f" {self.close_code}" if self.close_code else ""
+        return f"<Client {self.number} {self.name!r} {self.url} {self.state.name}{end}>"
+
+    async def _send(self, opcode: Opcode, payload: bytes) -> None:
+        wire = self._wire
+        try:
+            if wire.protocol.extensions:
+                await loops.run_on(wire.loop, wire.send_through_protocol(opcode, payload))
+            elif not wire.write_message(opcode, payload):
+                await loops.run_on(wire.loop, wire.drain())
+        except ConnectionError:
+            raise self._disconnected() from None
+
+    async def _receive(self, kind: type, method: str, timeout: float | None) -> Any:
+        try:
+            if timeout is None:
+                return await self._take(kind, method)
+            async with asyncio.timeout(timeout):
+                return await self._take(kind, method)
+        except TimeoutError:
+            raise ReceiveTimeout(f"no message came within {timeout:g} s. One that comes later is kept for the next receive.") from None
+        except EOFError:
+            raise self._disconnected() from None
+
+    async def _take(self, kind: type, method: str) -> Message:
+        while True:
+            message = await self._wire.arrival()
+            if not isinstance(message, kind):
+                self._wire.inbox.pass_on()
+                raise _wrong_type(method, message)
+            try:
+                return self._wire.take()
+            except IndexError:  # another receive was quicker: wait for the next message
+                continue
+
+    async def _until_end(self, receive: Callable[[], Any]) -> AsyncIterator[Any]:
+        try:
+            while True:
+                yield await receive()
+        except Disconnected:
+            return
+
+    async def _abort(self) -> None:
+        self._wire.abort()
+        await asyncio.shield(self._wire.closed)
+
+    def _disconnected(self) -> Disconnected:
+        code = self.close_code
+        text = str(closing.explain(self.connection)) if code else "The connection is being closed; nothing more can be sent."
+        return Disconnected(code or 1006, self.close_reason or "", f"{self.name} is not connected. {text}")
+
+
+class _Connecting:
+    """What ``connect(…)`` returns: awaited it connects; in ``async with`` it also closes."""
+
+    def __init__(self, opening: Callable[[], Any]) -> None:
+        self._opening = opening
+        self._client: Client | None = None
+
+    def __await__(self) -> Generator[Any, None, Client]:
+        return self._opening().__await__()
+
+    async def __aenter__(self) -> Client:
+        self._client = await self._opening()
+        return self._client
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        assert self._client is not None
+        await self._client.close()
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"this client is not connected yet, so it has no {name!r}. Did you forget await? Write: client = await connect(server, …)")
+
+
+def connect(
+    target: Server | str,
+    path: str = "/",
+    *,
+    name: str | None = None,
+    subprotocols: Iterable[str] = (),
+    headers: Mapping[str, str] | None = None,
+    cookies: Mapping[str, str] | None = None,
+    query: Mapping[str, Any] | None = None,
+    origin: str | None = None,
+    compression: bool = False,
+    max_message_bytes: int = 16 * 2**20,
+    timeline: Timeline | None = None,
+) -> _Connecting:
+    """Connect a WebSocket client: ``client = await connect(server, "/ws")``, or with ``async with``.
+
+    Args:
+        target: a server from `serve`, or the address of any server, for example ``"ws://127.0.0.1:8001"``.
+        path: where the endpoint is, for example ``"/ws"`` or ``"/items/foo/ws?token=abc"``.
+        name: shown in panels and in the Timeline.
+        subprotocols: offered in this order.
+        headers: more headers for the handshake; a browser could not set them.
+        cookies: sent in the ``Cookie`` header.
+        query: added to the path, percent-encoded.
+        origin: the ``Origin`` header, which a browser would set.
+        compression: offer per-message compression (RFC 7692).
+        max_message_bytes: a longer message closes the connection with 1009.
+        timeline: where to record; by default the server's own when it runs in this kernel, else a new one.
+
+    Raises:
+        HandshakeRefused: the server answered with an HTTP status; the error carries it with headers and body.
+        ConnectError: nobody answered within 5 seconds, or not in the WebSocket protocol.
+        TypeError, ValueError: the arguments cannot make a request.
+    """
+    _check_handshake_arguments(subprotocols, {**(headers or {}), **({"Origin": origin} if origin else {})}, query)
+    protocol_options = {
+        "origin": origin,
+        "subprotocols": [*subprotocols] or None,
+        "max_size": max_message_bytes,
+        "extensions": [ClientPerMessageDeflateFactory()] if compression else None,
+    }
+
+    async def opening() -> Client:
+        url = address_of(target, path, query)
+        all_headers = dict(headers or {})
+        if cookies:
+            all_headers["Cookie"] = "; ".join(f"{key}={value}" for key, value in cookies.items())
+        kept_in = timeline or timeline_of(target, url)
+        wire, connection = await loops.background().run(open_wire(url, name, all_headers, protocol_options, kept_in))
+        return Client(wire, connection, kept_in, url)
+
+    return _Connecting(opening)
+
+
+def _wrong_type(method: str, message: Message) -> WrongMessageType:
+    came, use = ("text", "receive_text") if isinstance(message, str) else ("binary", "receive_bytes")
+    wanted = "text" if came == "binary" else "binary"
+    return WrongMessageType(f"{method} expects a {wanted} message, but the next one is {came}: {message!r:.60}. It is kept: take it with {use}().")
+
+
+def _check_handshake_arguments(subprotocols: Any, headers: Any, query: Any) -> None:
+    if isinstance(subprotocols, str):
+        raise TypeError(f"subprotocols expects a list, but got the text {subprotocols!r}. Write: subprotocols=[{subprotocols!r}]")
+    if query is not None and not isinstance(query, Mapping):
+        raise TypeError(f"query expects a mapping such as {{'token': 'abc'}}, but got {query!r}.")
+    for name, value in headers.items():
+        if not isinstance(value, str) or re.search(r"[\x00-\x08\x0a-\x1f\x7f]", f"{name}{value}") or not re.fullmatch(r"[!#$%&'*+.^_`|~\w-]+", name):
+            raise ValueError(f"{name!r}: {value!r} cannot be sent as a header: names are words, values are texts without line breaks (RFC 9110 §5).")
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in ("text", "binary"):
+        raise ValueError(f"mode expects 'text' or 'binary', but got {mode!r}.")
+
+
+def _check_close(code: int, reason: str) -> None:
+    if not isinstance(code, int) or not isinstance(reason, str):
+        raise TypeError(f"close expects a number and a text, for example close(1000, 'bye'), but got {code!r} and {reason!r}.")
+    if not (code in (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014) or 3000 <= code <= 4999):
+        raise ValueError(f"close code {code} may not be sent ({closing.name_of(code)}). Use 1000, or 4000 to 4999 for your own meaning.")
+    if len(reason.encode()) > 123:
+        raise ValueError(f"a close reason has at most 123 bytes, but this one has {len(reason.encode())}. Shorten it.")
+
+
+def _forgotten(wire: ClientWire, number: int) -> None:
+    """A Client that nobody holds any more: close its socket, and say so to whoever looks for leaks."""
+    if wire.protocol.state is State.OPEN and not wire.loop.is_closed():
+        wire.loop.call_soon_threadsafe(lambda: wire.loop.create_task(wire.close(1001, "", 2.0)))
+        warnings.warn(f"client {number} was dropped without `await client.close()`; it is being closed.", ResourceWarning, stacklevel=2)
+
+
+async def _shielded(future: asyncio.Future[None]) -> None:
+    await asyncio.shield(future)

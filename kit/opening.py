@@ -1,0 +1,161 @@
+"""How a client comes to its connection: the address it dials, the socket, and the handshake's outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import socket
+import ssl
+import urllib.parse
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidStatus, InvalidURI, NegotiationError
+from websockets.uri import WebSocketURI, parse_uri
+
+from kit import closing
+from kit.errors import ConnectError, HandshakeRefused
+from kit.server import Server, running_server, server_at
+from kit.taps import WireTap
+from kit.timeline import Connection, Timeline
+from kit.wire import ClientWire
+
+__all__ = ["OPEN_SECONDS", "QUEUE_MESSAGES", "address_of", "open_wire", "timeline_of"]
+
+QUEUE_MESSAGES = 256
+OPEN_SECONDS = 5.0
+
+
+def address_of(target: Server | str, path: str, query: Mapping[str, Any] | None) -> WebSocketURI:
+    """The address to dial, or an error that names the mistake."""
+    if isinstance(path, str) and path.startswith(("ws://", "wss://", "http://", "https://")):
+        raise ValueError(f"path expects something like '/ws', but got the address {path!r}. Pass it alone: connect({path!r})")
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise ValueError(f"path expects a text that begins with '/', but got {path!r}. Write: connect(server, '/{str(path).lstrip('/')}')")
+    base = _base(target)
+    address = base if path == "/" and urllib.parse.urlsplit(base).path else base.rstrip("/") + path
+    if query:
+        address += ("&" if "?" in address else "?") + urllib.parse.urlencode(query, doseq=True)
+    try:
+        return parse_uri(urllib.parse.quote(address, safe=":/?&=%#[]@!$'()*+,;~-._"))
+    except InvalidURI as error:
+        raise ValueError(f"{address!r} is not a WebSocket address: {error}. Write it as ws://host:port/path") from None
+
+
+def _base(target: Server | str) -> str:
+    if isinstance(target, Server):
+        if target.state != "serving":
+            successor = running_server(target.name)
+            if successor is None:
+                raise ConnectError(f"server {target.name!r} is {target.state}. Start it again: server = await serve(app, name={target.name!r})")
+            target = successor
+        return target.ws_url
+    if isinstance(target, str):
+        if target.startswith(("ws://", "wss://")):
+            return target
+        if target.startswith(("http://", "https://")):
+            return "ws" + target.removeprefix("http")
+        raise ValueError(f"connect() expects a server or an address like 'ws://127.0.0.1:8000', but got {target!r}.")
+    if inspect.isawaitable(target) or hasattr(type(target), "__await__"):
+        raise TypeError("connect() got a server that is still to be started. Did you forget await? Write: server = await serve(app)")
+    raise TypeError(f"connect() expects a server from `await serve(app)` or an address, but got {type(target).__name__}.")
+
+
+def timeline_of(target: Server | str, url: WebSocketURI) -> Timeline:
+    """Where to record by default: with the server that is dialled if it runs in this kernel, else in a Timeline of its own."""
+    if isinstance(target, Server):
+        return target.timeline
+    server = server_at(url.host, url.port)
+    return server.timeline if server else Timeline()
+
+
+async def open_wire(
+    url: WebSocketURI, name: str | None, headers: dict[str, str], protocol_options: dict[str, Any], timeline: Timeline
+) -> tuple[ClientWire, Connection]:
+    """On the clients' loop: 1. TCP; 2. the handshake (RFC 6455 §4.1); 3. the wire and its connection."""
+    protocol = ClientProtocol(url, **protocol_options)
+    request = protocol.connect()
+    request.headers.update(headers)
+    connections: list[Connection] = []
+
+    def attach(address: tuple) -> WireTap | None:
+        connection = timeline.open_connection(address, name=name or "", path=url.path)
+        connection.name = name or f"client {connection.number}"
+        connections.append(connection)
+        return WireTap(timeline, connection, "client") if timeline.recording else None
+
+    def on_end(address: tuple) -> None:
+        connection = connections[0]
+        if not connection.close_frames and connection.client_state is None and connection.vanished_side is None and protocol.close_rcvd is None:
+            connection.vanished_side = "server"
+        timeline.end_connection(address, connection)
+
+    make_wire = partial(ClientWire, protocol, request, queue_messages=QUEUE_MESSAGES, attach=attach, on_end=on_end)
+    try:
+        async with asyncio.timeout(OPEN_SECONDS):
+            wire = await _open_socket(url, make_wire)
+            try:
+                await asyncio.shield(wire.handshake)
+            except asyncio.CancelledError:
+                wire.abort()
+                raise
+    except TimeoutError:
+        raise ConnectError(f"{_address(url)} did not answer the handshake within {OPEN_SECONDS:g} s. Is it a WebSocket server, and does it answer?") from None
+    _check_handshake(wire, connections[0])
+    return wire, connections[0]
+
+
+async def _open_socket(url: WebSocketURI, make_wire: Callable[[socket.socket | None], ClientWire]) -> ClientWire:
+    loop = asyncio.get_running_loop()
+    try:
+        if url.secure:
+            context = ssl.create_default_context()
+            _, wire = await loop.create_connection(lambda: make_wire(None), url.host, url.port, ssl=context)
+            return wire
+        infos = await loop.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
+        sock = await _first_connected(infos)
+        _, wire = await loop.create_connection(lambda: make_wire(sock), sock=sock)
+        return wire
+    except OSError as error:
+        if isinstance(error, TimeoutError):
+            raise
+        raise ConnectError(f"nobody answers at {_address(url)}: {error.strerror or error}. Is the server running, and is this its port?") from error
+
+
+async def _first_connected(infos: list[Any]) -> socket.socket:
+    """A connected, non-blocking socket to the first address that answers."""
+    problem: OSError = OSError("no address")
+    for family, kind, proto, _, address in infos:
+        sock = socket.socket(family, kind, proto)
+        sock.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
+        except OSError as error:
+            sock.close()
+            problem = error
+        except BaseException:
+            sock.close()
+            raise
+    raise problem
+
+
+def _check_handshake(wire: ClientWire, connection: Connection) -> None:
+    """Raise what went wrong, if anything did."""
+    error = wire.protocol.handshake_exc
+    if isinstance(error, InvalidStatus):
+        response = error.response
+        explanation = closing.explain(connection) if connection.refused_status else None
+        hint = f"{explanation.sentence} {explanation.advice}".strip() if explanation else ""
+        raise HandshakeRefused(response.status_code, [*response.headers.raw_items()], bytes(response.body or b""), hint, connection)
+    if isinstance(error, NegotiationError):
+        raise ConnectError(f"the server chose what this client did not offer: {error}. Offer it: connect(…, subprotocols=[…])") from error
+    if error is not None or wire.response is None:
+        raise ConnectError(f"the server did not answer in the WebSocket protocol: {error or 'it closed the socket'}.") from error
+
+
+def _address(url: WebSocketURI) -> str:
+    return f"[{url.host}]:{url.port}" if ":" in url.host else f"{url.host}:{url.port}"

@@ -1,0 +1,336 @@
+"""One client's socket: the sans-I/O protocol of the websockets library joined to an asyncio transport."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable
+from threading import Lock
+
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+
+from kit.away import AwayReader
+from kit.loops import Mailbox, current_loop
+from kit.taps import WireTap
+
+__all__ = ["ClientWire", "Message"]
+
+Message = str | bytes
+
+
+class ClientWire(asyncio.Protocol):
+    """The I/O of one client connection. Lives on the clients' loop; ``write_message`` and ``take`` work from any thread.
+
+    Messages wait in ``inbox``. When ``queue_messages`` wait there, or 4 Mi characters or bytes of them, the socket is not
+    read until at most half as many wait: the server's sends then fill the network's buffers and wait, as they would with any slow client.
+
+    Args:
+        attach: called with the socket's own address once it is connected; returns the tap, or None to record nothing.
+        on_end: called with that address once the socket is gone.
+    """
+
+    def __init__(
+        self,
+        protocol: ClientProtocol,
+        request: Request,
+        sock: socket.socket | None,
+        *,
+        queue_messages: int,
+        attach: Callable[[tuple], WireTap | None],
+        on_end: Callable[[tuple], None],
+    ) -> None:
+        self.protocol = protocol
+        self.loop = asyncio.get_running_loop()
+        self.inbox: Mailbox[Message] = Mailbox()
+        self.response: Response | None = None
+        self.handshake: asyncio.Future[None] = self.loop.create_future()
+        self.closed: asyncio.Future[None] = self.loop.create_future()
+        self._request = request
+        self._sock = sock  # None under TLS: then every write goes through the transport
+        self._queue_messages = queue_messages
+        self._attach = attach
+        self._on_end = on_end
+        self._tap: WireTap | None = None
+        self._write_lock = Lock()  # orders writes of this loop and of other threads, and keeps the socket from closing under them
+        self._unsent: list[bytes] = []
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._fragments: list[bytes] = []
+        self._fragments_text = False
+        self._arrived_bytes = self._taken_bytes = 0
+        self._take_lock = Lock()
+        self._reading_paused = False
+        self._discarding = False
+        self._pings: dict[bytes, asyncio.Future[float]] = {}
+        self._close_timer: asyncio.TimerHandle | None = None
+        self._away: AwayReader | None = None
+
+    # What the transport calls, on the clients' loop.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+        self.address = transport.get_extra_info("sockname")
+        self._tap = self._attach(self.address)
+        self.protocol.send_request(self._request)
+        self._flush_protocol()
+
+    def data_received(self, data: bytes) -> None:
+        if self._tap is not None:
+            self._tap.incoming(data)
+        self.protocol.receive_data(data)
+        self._flush_protocol()
+        self._handle_events()
+        if self.protocol.close_expected() and self._close_timer is None:
+            self._close_timer = self.loop.call_later(2.0, self.abort)
+
+    def eof_received(self) -> None:
+        self.protocol.receive_eof()
+        self._handle_events()
+        self._flush_protocol()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._away is not None:
+            self._away.take_back()
+        with self._write_lock:
+            self._sock = None
+        self.protocol.receive_eof()
+        self._handle_events()
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        for waiter in self._pings.values():
+            waiter.cancel()
+        self._writable.set()
+        if self._tap is not None:
+            self._tap.ended(f"the socket closed: {exc}" if exc else "the socket closed")
+        self._on_end(self.address)
+        if not self.handshake.done():
+            self.handshake.set_result(None)
+        self.inbox.close()
+        self.closed.set_result(None)
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    # What the Client calls.
+
+    def write_message(self, opcode: Opcode, payload: bytes) -> bool:
+        """Put a message on the wire, from any thread, at once while the socket takes it.
+
+        Returns whether it was all taken; otherwise the rest is on its way and ``drain`` waits for it.
+
+        Raises:
+            ConnectionError: the connection is not open.
+        """
+        frame = Frame(opcode, payload).serialize(mask=True)
+        if current_loop() is self.loop:  # the transport writes at the end of this turn, which saves a change of threads
+            self._check_open()
+            self._write(frame)
+            return self._writable.is_set()
+        with self._write_lock:
+            self._check_open()
+            if self._tap is not None:
+                self._tap.outgoing(frame)
+            sent = self._send_some(frame)
+            if sent == len(frame):
+                return True
+            self._unsent.append(frame[sent:])
+        self.loop.call_soon_threadsafe(self._write, b"")
+        return False
+
+    async def send_through_protocol(self, opcode: Opcode, payload: bytes) -> None:
+        """On the clients' loop: the way of messages that an extension rewrites, such as compression."""
+        self._check_open()
+        (self.protocol.send_text if opcode is Opcode.TEXT else self.protocol.send_binary)(payload)
+        self._flush_protocol()
+        await self.drain()
+
+    async def drain(self) -> None:
+        """On the clients' loop: wait until the socket takes more; returns at once when it is closed."""
+        self._write(b"")
+        await self._writable.wait()
+
+    async def ping(self) -> float:
+        """On the clients' loop: send a ping and wait for its pong; returns the seconds it took."""
+        self._check_open()
+        payload, began = os.urandom(4), time.perf_counter()
+        self._pings[payload] = waiter = self.loop.create_future()
+        self.protocol.send_ping(payload)
+        self._flush_protocol()
+        try:
+            return await waiter - began
+        except asyncio.CancelledError:
+            if self.closed.done():
+                raise ConnectionError("closed") from None
+            raise
+        finally:
+            self._pings.pop(payload, None)
+
+    async def close(self, code: int, reason: str, within_seconds: float) -> None:
+        """On the clients' loop: the closing handshake (RFC 6455 §7.1.2), or an abort when the server takes too long.
+
+        Messages that wait unread are kept; what arrives after this is discarded.
+        """
+        self._discarding = True
+        if self._away is not None:
+            self._away.take_back()
+        if self._reading_paused:
+            self._resume_reading()
+        if self.protocol.state is State.OPEN:
+            self.protocol.send_close(code, reason)
+            self._flush_protocol()
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        if not self.closed.done():
+            self._close_timer = self.loop.call_later(within_seconds, self.abort)
+        await asyncio.shield(self.closed)
+
+    def abort(self) -> None:
+        """On the clients' loop: drop the socket with a TCP reset and no Close frame."""
+        if self._away is not None:
+            self._away.take_back()
+        if self._sock is not None:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+    def take(self) -> Message:
+        """Take the first waiting message, from any thread, and read on once enough have been taken."""
+        with self._take_lock:
+            message = self.inbox.take()
+            self._taken_bytes += len(message)
+        if self._reading_paused and len(self.inbox) <= self._queue_messages // 2:
+            self.loop.call_soon_threadsafe(self._resume_reading)
+        return message
+
+    async def arrival(self) -> Message:
+        """Wait, on any loop, for the first message and return it without taking it; raises ``EOFError`` at the end.
+
+        A loop that waits often gets to read the socket itself.
+        """
+        loop = asyncio.get_running_loop()
+        if loop is not self.loop and not len(self.inbox) and not self.inbox.closed and (self._away is None or self._away.at_home):
+            self.loop.call_soon_threadsafe(self._lend_reading, loop)
+        return await self.inbox.peek()
+
+    # Between the protocol and the socket.
+
+    def _lend_reading(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let ``loop`` read, if it can take over between two frames; the tap knows where frames end."""
+        busy = self._fragments or self._reading_paused or self._discarding or self.protocol.extensions
+        if self._sock is None or self._tap is None or busy or self.protocol.state is not State.OPEN or not self._tap.between_frames:
+            return
+        if self._away is None:
+            limit = self.protocol.max_message_size or sys.maxsize
+            self._away = AwayReader(self.loop, self._sock, self._tap, limit, self._deliver, self._read_here)
+        if self._away.at_home:
+            self.transport.pause_reading()
+            self._away.lend(loop)
+
+    def _read_here(self, unused: bytes) -> None:
+        """Read on this loop again, beginning with bytes that another loop read and could not use."""
+        if self.transport.is_closing():
+            return
+        if unused:
+            self.data_received(unused)
+        self._reading_paused = True  # before looking, so that a `take` meanwhile resumes
+        if self._discarding or not self._full():
+            self._resume_reading()
+
+    def _deliver(self, messages: list[Message]) -> bool:
+        """Put messages into the inbox, from any thread; whether there is room for more."""
+        if messages:
+            self._arrived_bytes += sum(map(len, messages))
+            self.inbox.put(messages)
+        return not self._full()
+
+    def _full(self) -> bool:
+        return len(self.inbox) >= self._queue_messages or self._arrived_bytes - self._taken_bytes > 4 * 2**20
+
+    def _check_open(self) -> None:
+        if self.protocol.state is not State.OPEN:
+            raise ConnectionError("not open")
+
+    def _handle_events(self) -> None:
+        messages: list[Message] = []
+        for event in self.protocol.events_received():
+            if isinstance(event, Frame):
+                self._handle_frame(event, messages)
+            else:
+                self.response = event
+        if not self.handshake.done() and (self.response is not None or self.protocol.handshake_exc is not None):
+            self.handshake.set_result(None)
+        if messages and not self._discarding and not self._deliver(messages):
+            self._pause_reading()
+
+    def _handle_frame(self, frame: Frame, messages: list[Message]) -> None:
+        if frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            if frame.opcode is not Opcode.CONT:
+                self._fragments_text = frame.opcode is Opcode.TEXT
+            self._fragments.append(frame.data)
+            if frame.fin:
+                self._finish_message(messages)
+        elif frame.opcode is Opcode.PONG:
+            waiter = self._pings.get(bytes(frame.data))
+            if waiter is not None and not waiter.done():
+                waiter.set_result(time.perf_counter())
+
+    def _finish_message(self, messages: list[Message]) -> None:
+        payload = bytes(self._fragments[0]) if len(self._fragments) == 1 else b"".join(self._fragments)
+        self._fragments = []
+        try:
+            messages.append(payload.decode() if self._fragments_text else payload)
+        except UnicodeDecodeError as error:
+            self.protocol.fail(1007, f"{error.reason} at position {error.start}")
+            self._flush_protocol()
+
+    def _pause_reading(self) -> None:
+        if not self._reading_paused and not self.transport.is_closing():
+            self._reading_paused = True
+            self.transport.pause_reading()
+            if not self._full():  # another thread took messages before it could see the pause
+                self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused and not self.transport.is_closing():
+            self._reading_paused = False
+            self.transport.resume_reading()
+
+    def _flush_protocol(self) -> None:
+        for data in self.protocol.data_to_send():
+            if data:
+                self._write(data)
+            elif self.transport.can_write_eof() and not self.transport.is_closing():
+                self._write_eof()
+
+    def _write_eof(self) -> None:
+        try:
+            self.transport.write_eof()
+        except (OSError, RuntimeError):  # uvloop: the peer has closed already
+            self.transport.abort()
+
+    def _write(self, data: bytes) -> None:
+        """On the clients' loop: write ``data`` behind whatever other threads could not write."""
+        with self._write_lock:
+            if data and self._tap is not None:
+                self._tap.outgoing(data)
+            waiting, self._unsent = b"".join(self._unsent), []
+            if waiting or data:
+                self.transport.write(waiting + data)
+
+    def _send_some(self, frame: bytes) -> int:
+        """Write what the socket takes now, unless something already waits before it; needs the lock."""
+        if self._sock is None or self._unsent or self.transport.get_write_buffer_size():
+            return 0
+        try:
+            return self._sock.send(frame)
+        except OSError:  # full, or already gone: the transport finds out which
+            return 0

@@ -1,0 +1,22 @@
+"""WebSockets from both sides: real FastAPI servers and clients in one kernel, and panels that show both ends live."""
+
+from kit.client import Client, connect
+from kit.panels import BothSides, ChatPanel, ConversationPanel, ServerPanel, show_servers_as_panels
+from kit.server import Server, serve, stop_all
+
+__all__ = [
+    # kit.client
+    "Client",
+    "connect",
+    # kit.panels
+    "BothSides",
+    "ChatPanel",
+    "ConversationPanel",
+    "ServerPanel",
+    # kit.server
+    "Server",
+    "serve",
+    "stop_all",
+]
+
+show_servers_as_panels()

@@ -1,0 +1,144 @@
+"""What every panel is: a view of a Timeline that is told what is new at most 20 times a second, and only while shown."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+from kit import loops
+from kit.timeline import Entry, Timeline
+
+__all__ = ["Panel", "front_end"]
+
+TICK_SECONDS = 0.05
+_HERE = Path(__file__).parent
+
+
+def front_end(name: str) -> dict[str, str]:
+    """The ESM and CSS of a panel: the shared part and its own. One module each, because a widget's module cannot import."""
+    scripts = [(_HERE / file).read_text("utf-8") for file in ("shared.js", f"{name}.js")]
+    styles = [(_HERE / file).read_text("utf-8") for file in ("shared.css", f"{name}.css")]
+    return {"_esm": "\n".join(scripts), "_css": "\n".join(styles)}
+
+
+class Panel(anywidget.AnyWidget):
+    """A widget that follows a Timeline while somebody looks at it.
+
+    Its front end says ``hello`` when it is displayed and ``bye`` when it is removed; nothing is kept in synced traits, so
+    that no secret of the lesson is saved with the notebook. Callbacks may come on any thread: they only hand work on.
+    """
+
+    title = traitlets.Unicode(help="what a screen reader calls this panel").tag(sync=True)
+
+    def __init__(self, timeline: Timeline, **traits: Any) -> None:
+        super().__init__(**traits)
+        self.timeline = timeline
+        self._views: set[str] = set()
+        self._subscription: Any = None
+        self._tick_due = False
+        self._last_tick = 0.0
+        self.on_msg(self._on_front_end)
+
+    # What a panel is made of: subclasses define these; all run on the panels' loop.
+
+    def _begin(self) -> None:
+        """Forget what was folded so far: the Timeline is about to be read from its beginning."""
+
+    def _reset(self) -> dict[str, Any]:
+        """Everything that a view shows, for one that has just been displayed."""
+        raise NotImplementedError
+
+    def _changes(self, entries: list[Entry], skipped: int) -> dict[str, Any] | None:
+        """What ``entries`` change, or None when they change nothing."""
+        raise NotImplementedError
+
+    def _action(self, what: str, form: dict[str, Any]) -> Coroutine[Any, Any, None] | None:
+        """The coroutine that a click asks for."""
+        return None
+
+    def _failed(self, error: Exception, form: dict[str, Any]) -> None:
+        """Show, in this panel, why a click failed."""
+        self._tell({"error": str(error)})
+
+    def _wants_ticks(self) -> bool:
+        """Whether to follow the Timeline; by default only while displayed."""
+        return bool(self._views)
+
+    # Between the front end, the Timeline and the panels' loop.
+
+    def _on_front_end(self, _widget: Any, message: dict[str, Any], _buffers: Any) -> None:
+        """From any thread: nothing here waits."""
+        what, view = message.get("do"), message.get("view", "")
+        if what == "hello":
+            self._views.add(view)
+            loops.panels().call_soon(self._greet, view)
+        elif what == "bye":
+            self._views.discard(view)
+            loops.panels().call_soon(self._follow)
+        else:
+            action = self._action(str(what), message)
+            if action is not None:
+                loops.background().submit(self._guarded(action, message))
+
+    async def _guarded(self, action: Coroutine[Any, Any, None], form: dict[str, Any]) -> None:
+        try:
+            await action
+        except Exception as error:
+            self._failed(error, form)
+        else:
+            if form.get("token"):
+                self._tell({"done": form["token"]})
+
+    def _greet(self, view: str) -> None:
+        self._follow()
+        self._tick()
+        self._tell({**self._reset(), "reset": True, "to": view, "beganAt": self.timeline.began_at})
+
+    def _follow(self) -> None:
+        """On the panels' loop: subscribe or unsubscribe, as wanted now."""
+        if self._wants_ticks() and self._subscription is None:
+            self._begin()
+            self._subscription = self.timeline.subscribe(self._wake, since=0)
+            self._changes(*self._subscription.take(most=self.timeline.entries_limit))
+        elif not self._wants_ticks() and self._subscription is not None:
+            self._subscription.close()
+            self._subscription = None
+
+    def _wake(self) -> None:
+        """From any thread, even a tap's: something new waits."""
+        loops.panels().call_soon(self._tick_soon, 0.0)
+
+    def _tick_soon(self, after_seconds: float) -> None:
+        if not self._tick_due:
+            self._tick_due = True
+            pause = max(after_seconds, self._last_tick + TICK_SECONDS - time.monotonic(), 0.003)
+            asyncio.get_running_loop().call_later(pause, self._tick)
+
+    def _tick(self) -> None:
+        self._tick_due = False
+        self._last_tick = time.monotonic()
+        if self._subscription is None:
+            return
+        entries, skipped = self._subscription.take()
+        changes = self._changes(entries, skipped)
+        if changes is not None and self._views:
+            self._tell(changes)
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        """Send a message to the views, from any thread. Nothing is sent while nobody looks: ``hello`` gets it all."""
+        if self._views and self.comm is not None:
+            super().send(message)  # not self.send: a panel's own send() sends a WebSocket message
+
+    def close(self) -> None:
+        """Remove the panel from the page and stop following; safe to call twice."""
+        self._views.clear()
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            subscription.close()
+        super().close()

@@ -1,0 +1,385 @@
+"""ChatPanel: one client with its conversation, a message entry, its state in words, and why it ended."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+from starlette.websockets import WebSocketState
+
+from kit import closing, loops
+from kit.client import Client, connect
+from kit.errors import HandshakeRefused, KitError
+from kit.panels.base import Panel, front_end
+from kit.panels.snapshot import show_snapshot
+from kit.printable import human_bytes, visible
+from kit.server import Server, running_server
+from kit.timeline import PREVIEW_CHARACTERS, Connection, Entry, Timeline, redact
+
+__all__ = ["ChatPanel"]
+
+_ITEMS_LIMIT = 500
+_SHOWN_CHARACTERS = 4_000
+_DIVIDERS = {"serving": "muted", "stopped": "muted", "blocked": "warning", "unblocked": "good"}
+_EXAMPLES = {"text": "hello", "json": '{"text": "hello"}', "binary": "68 65 6c 6c 6f"}
+
+# One seat a name: a panel made again under the same name takes over from the one before.
+_seats: weakref.WeakKeyDictionary[Timeline, dict[tuple[str, str], weakref.ref[ChatPanel]]] = weakref.WeakKeyDictionary()
+
+
+class ChatPanel(Panel):
+    """A chat client to look at and to type into: ``ChatPanel(server, "/ws", name="Ana")``.
+
+    It connects only when asked: by its Connect button or by ``await panel.connect()``. It follows the server's *name*:
+    when that server is replaced, a panel that was connected connects once more. Every click has a method twin, which may
+    be awaited from any loop. A second panel of the same name for the same path takes the first one's place.
+
+    Args:
+        target: a server from `serve`, or the address of any server, for example ``"ws://127.0.0.1:8001"``.
+        path: where the endpoint is; the reader can change it in the panel.
+        name: who this client is.
+        handshake: ``subprotocols``, ``headers``, ``cookies``, ``query`` and ``origin``, as `connect` takes them.
+    """
+
+    _esm, _css = front_end("chat").values()
+
+    def __init__(self, target: Server | str, path: str = "/", *, name: str = "client", **handshake: Any) -> None:
+        timeline = target.timeline if isinstance(target, Server) else Timeline()
+        super().__init__(timeline, title=f"Chat of {name}")
+        self.name = name
+        self.path = path
+        self.client: Client | None = None
+        self._target = target
+        self._handshake = handshake
+        self._connections: list[Connection] = []
+        self._reconnects = False
+        self._busy = ""
+        self._errors: deque[dict[str, Any]] = deque(maxlen=_ITEMS_LIMIT)
+        self._error_numbers = itertools.count(1)
+        self._begin()
+        self._take_seat()
+
+    # The method twins of the panel's controls.
+
+    async def connect(self, path: str | None = None) -> Client:
+        """Connect, as the Connect button does; a client that is still connected is closed first.
+
+        Raises what `connect` raises; the panel shows it too.
+        """
+        if self.client is not None and self.client.state is WebSocketState.CONNECTED:
+            await self.disconnect()
+        self.path = self.path if path is None else path
+        self._reconnects = False
+        self._set_busy("connecting")
+        try:
+            client = await connect(self._current_target(), self.path, name=self.name, timeline=self.timeline, **self._handshake)
+        except HandshakeRefused as refusal:
+            self._show(refusal.connection)
+            raise
+        except Exception as error:
+            self._add_error(error)
+            raise
+        finally:
+            self._set_busy("")
+        self.client, self._reconnects = client, True
+        self._show(client.connection)
+        loops.background().submit(_keep_reading(client))
+        return client
+
+    async def send(self, message: Any, kind: str = "text") -> None:
+        """Send a message, as the Send button does; returns once its frame is written.
+
+        Args:
+            message: text; for ``kind="json"`` JSON text or any value that JSON can hold; for ``kind="binary"`` bytes or hex text.
+            kind: ``"text"``, ``"json"`` or ``"binary"``.
+
+        Raises:
+            ValueError: not JSON, not hex, or not a kind; with what was expected.
+            KitError: not connected, or no longer.
+        """
+        if self.client is None:
+            raise KitError(f"{self.name} is not connected. Press Connect, or run: await panel.connect()")
+        await _SENDERS.get(kind, _refuse_kind)(self.client, message)
+
+    async def disconnect(self, code: int = 1000, reason: str = "") -> None:
+        """Close with a code and a reason, as the Disconnect button does; nothing happens when not connected."""
+        self._reconnects = False
+        if self.client is not None:
+            await self.client.close(code, reason)
+
+    async def abort(self) -> None:
+        """Vanish without a Close frame, as the menu's Vanish does; nothing happens when not connected."""
+        self._reconnects = False
+        if self.client is not None:
+            await self.client.abort()
+
+    async def ping(self) -> float:
+        """Send a ping and wait for its pong; returns the round trip in seconds."""
+        if self.client is None:
+            raise KitError(f"{self.name} is not connected. Press Connect, or run: await panel.connect()")
+        return await self.client.ping()
+
+    def snapshot(self) -> None:
+        """Put a static copy of the conversation into this cell's output, as HTML and text, with secrets blotted out."""
+        connections = {connection.number: connection for connection in self._connections}
+        fold, rows = _ChatFold(), []
+        for entry in self.timeline.entries():
+            if entry.connection in connections or entry.kind == "notice":
+                rows += [(item["from"], item["text"]) for item in fold.feed(entry.redacted()).values()]
+        rows += [("ended", redact(item["text"])) for item in map(_ended_item, self._connections) if item]
+        show_snapshot(f"{self.name} · {visible(redact(self.path))} · {self._state()['pill']}", rows)
+
+    # The panel's side of the conversation with its front end.
+
+    def _action(self, what: str, form: Mapping[str, Any]) -> Coroutine[Any, Any, Any] | None:
+        match what:
+            case "connect":
+                return self.connect(form.get("path"))
+            case "send":
+                return self.send(form.get("message", ""), form.get("kind", "text"))
+            case "disconnect":
+                return self._disconnect_as_typed(str(form.get("code") or "1000"))
+            case "abort":
+                return self.abort()
+            case "ping":
+                return self.ping()
+        return None
+
+    async def _disconnect_as_typed(self, code: str) -> None:
+        if not code.strip().isdigit():
+            raise ValueError(f"a close code is a number such as 1000 or 4001, but got {code!r}. The connection stays open.")
+        await self.disconnect(int(code))
+
+    def _failed(self, error: Exception, form: Mapping[str, Any]) -> None:
+        if form.get("do") != "connect":  # connect() itself shows why it failed
+            self._add_error(error)
+        self._tell({"failed": form.get("token")})
+
+    def _begin(self) -> None:
+        self._fold = _ChatFold()
+        self._items = self._fold.items
+        self._items.update({error["id"]: error for error in self._errors})
+        self._said: dict[str, Any] = {}
+
+    def _reset(self) -> dict[str, Any]:
+        return {"state": self._state(), "items": list(self._items.values()), "examples": _EXAMPLES}
+
+    def _changes(self, entries: list[Entry], skipped: int) -> dict[str, Any] | None:
+        numbers = {connection.number: connection for connection in self._connections}
+        changed: dict[str, dict[str, Any]] = {}
+        for entry in entries:
+            if entry.connection in numbers or entry.kind == "notice":
+                changed |= self._fold.feed(entry)
+                self._perhaps_reconnect(entry)
+            if (
+                entry.connection in numbers
+                and entry.side == "client"
+                and (entry.kind == "end" or (entry.kind == "response" and entry.details["status"] != 101))
+            ):
+                changed |= self._note_end(numbers[entry.connection])
+        if self._connections:
+            changed |= self._note_end(self._connections[-1])  # its handler may have said more since
+        state = self._state()
+        if not changed and state == self._said:
+            return None
+        self._said = state
+        return {"state": state, "items": list(changed.values()), "skipped": skipped}
+
+    def _wants_ticks(self) -> bool:
+        return bool(self._views) or self._reconnects
+
+    def _state(self) -> dict[str, Any]:
+        """What the header says: the pill, its tone, and what can be done now."""
+        connection = self._connections[-1] if self._connections else None
+        client_open = self.client is not None and self.client.state is WebSocketState.CONNECTED
+        if self._busy:
+            pill, tone = self._busy, "warning"
+        elif client_open:
+            pill, tone = "open", "good"
+        elif connection is None:
+            pill, tone = "not connected", "muted"
+        elif connection.open and connection.refused_status is None:
+            pill, tone = "closing", "warning"
+        else:
+            explanation = closing.explain(connection)
+            pill, tone = explanation.pill, explanation.severity
+        number = connection.number if connection else None
+        return {"name": self.name, "path": self.path, "pill": pill, "tone": tone, "open": client_open, "busy": bool(self._busy), "number": number}
+
+    def _note_end(self, connection: Connection) -> dict[str, dict[str, Any]]:
+        """The item that explains why ``connection`` ended, by its id, when there is one and it says something new."""
+        item = _ended_item(connection)
+        if item is None or self._items.get(item["id"]) == item:
+            return {}
+        self._items[item["id"]] = item
+        return {item["id"]: item}
+
+    def _add_error(self, error: Exception) -> None:
+        """Add what went wrong, which no Entry tells; from any loop."""
+        item = {"id": f"error {next(self._error_numbers)}", "from": "error", "text": visible(str(error))}
+        loops.panels().call_soon(self._put_error, item)
+
+    def _put_error(self, item: dict[str, Any]) -> None:
+        self._errors.append(item)
+        self._items[item["id"]] = item
+        self._tell({"items": [item]})
+
+    def _set_busy(self, busy: str) -> None:
+        self._busy = busy
+        self._tell({"state": self._state()})
+
+    def _show(self, connection: Connection | None) -> None:
+        """Follow one more connection: what it has done so far is read from the Timeline."""
+        if connection is not None:
+            self._connections.append(connection)
+        loops.panels().call_soon(self._restart)
+
+    def _restart(self) -> None:
+        if self._subscription is not None:
+            self._subscription.close()
+            self._subscription = None
+        self._follow()
+        self._tell({**self._reset(), "reset": True, "beganAt": self.timeline.began_at})
+
+    def _perhaps_reconnect(self, entry: Entry) -> None:
+        """Once, when the server of this name has been replaced and this client was connected to the old one."""
+        if entry.details.get("what") != "serving" or not self._reconnects or self.client is None:
+            return
+        last = self.client.connection
+        lost = self.client.state is not WebSocketState.CONNECTED and last.server_stopped
+        if lost and entry.at_seconds > last.opened_seconds:
+            self._reconnects = False
+            loops.background().submit(self._guarded(self.connect(), {"do": "connect"}))
+
+    def _current_target(self) -> Server | str:
+        """The server that bears the name now; the panel follows names, not objects."""
+        if isinstance(self._target, Server):
+            self._target = running_server(self._target.name) or self._target
+        return self._target
+
+    def _take_seat(self) -> None:
+        seats = _seats.setdefault(self.timeline, {})
+        before = seats.get((self.path, self.name))
+        seats[self.path, self.name] = weakref.ref(self)
+        panel = before() if before else None
+        if panel is not None and panel.client is not None:
+            loops.background().submit(panel.disconnect(1001, "a new panel took this one's place"))
+
+
+def _ended_item(connection: Connection) -> dict[str, Any] | None:
+    if connection.open and connection.refused_status is None:
+        return None
+    why = closing.explain(connection)
+    words = {"text": str(why), "headline": why.headline, "sentence": why.sentence, "advice": why.advice}
+    return {"id": f"ended {connection.number}", "from": "ended", **{key: visible(text) for key, text in words.items()}, "tone": why.severity}
+
+
+class _ChatFold:
+    """Turns Entries into the items of a conversation: bubbles, notes and dividers."""
+
+    def __init__(self) -> None:
+        self.items: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._fragments: dict[str, list[str]] = {}
+        self._requested: dict[int | None, float] = {}
+
+    def feed(self, entry: Entry) -> dict[str, dict[str, Any]]:
+        """The items that ``entry`` adds, by id."""
+        item = self._item(entry)
+        if item is None:
+            return {}
+        item = {"id": str(entry.number), "at": entry.at_seconds, "number": entry.connection, **item}
+        self.items[item["id"]] = item
+        while len(self.items) > _ITEMS_LIMIT:
+            self.items.popitem(last=False)
+        return {item["id"]: item}
+
+    def _item(self, entry: Entry) -> dict[str, Any] | None:
+        if entry.kind == "notice":
+            tone = _DIVIDERS.get(entry.details.get("what", ""))
+            return {"from": "divider", "text": visible(entry.text), "tone": tone} if tone else None
+        if entry.side != "client":
+            return None
+        if entry.kind == "request":
+            self._requested[entry.connection] = entry.at_seconds
+        elif entry.kind == "response" and entry.details.get("status") == 101:
+            took = (entry.at_seconds - self._requested.get(entry.connection, entry.at_seconds)) * 1000
+            return {"from": "note", "text": f"connected · {took:.1f} ms"}
+        elif entry.kind in ("frame-in", "frame-out"):
+            return self._frame_item(entry)
+        return None
+
+    def _frame_item(self, entry: Entry) -> dict[str, Any] | None:
+        opcode, source = entry.details["opcode"], "me" if entry.kind == "frame-out" else "server"
+        if opcode == "PONG" and source == "server":
+            return {"from": "note", "text": "pong"}
+        if opcode == "PING" and source == "me":
+            return {"from": "note", "text": "ping"}
+        if opcode not in ("TEXT", "BINARY", "CONT"):
+            return None
+        parts = self._fragments.setdefault(source, [])
+        parts.append(_shown(entry))
+        if not entry.details["fin"]:
+            return None
+        self._fragments[source] = []
+        how = "in fragments" if len(parts) > 1 else "binary" if opcode == "BINARY" else "text"
+        if entry.details["compressed"]:
+            how += ", compressed on the wire"
+        return {"from": source, "text": "".join(parts), "about": f"{how} · {human_bytes(entry.size)}", "mono": opcode == "BINARY"}
+
+
+def _shown(entry: Entry) -> str:
+    """A message as it is shown: at most 4,000 characters of it, nothing invisible."""
+    if isinstance(entry.payload, str):
+        more = len(entry.payload) - _SHOWN_CHARACTERS
+        text = visible(entry.payload[:_SHOWN_CHARACTERS], keep="\n\t")
+        return f"{text}… {more:,} more characters" if more > 0 else text
+    text = visible(entry.text, keep="\n\t")
+    whole = entry.size <= (PREVIEW_CHARACTERS if entry.details["opcode"] != "BINARY" else PREVIEW_CHARACTERS // 3)
+    return text if whole else f"{text}… {human_bytes(entry.size)} in all"
+
+
+async def _keep_reading(client: Client) -> None:
+    """Take the messages out of the client's queue; the conversation itself is read from the Timeline."""
+    while (await client.receive())["type"] == "websocket.receive":
+        pass
+
+
+async def _send_text(client: Client, message: Any) -> None:
+    if not isinstance(message, str):
+        raise ValueError(f"a text message expects text, but got {type(message).__name__}. For other values use kind='json' or kind='binary'.")
+    await client.send_text(message)
+
+
+async def _send_json(client: Client, message: Any) -> None:
+    if not isinstance(message, str):
+        await client.send_json(message)
+        return
+    try:
+        json.loads(message, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}. Expected for example {_EXAMPLES['json']}. Nothing was sent.") from None
+    await client.send_text(message)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is Python's, not JSON's")
+
+
+async def _send_binary(client: Client, message: Any) -> None:
+    if isinstance(message, str):
+        try:
+            message = bytes.fromhex(message.replace("0x", "").replace(",", " "))
+        except ValueError as error:
+            raise ValueError(f"not hex: {error}. Expected pairs of 0-9 and a-f, for example {_EXAMPLES['binary']}. Nothing was sent.") from None
+    await client.send_bytes(message)
+
+
+async def _refuse_kind(client: Client, message: Any) -> None:
+    raise ValueError(f"kind expects one of {', '.join(map(repr, _SENDERS))}.")
+
+
+_SENDERS = {"text": _send_text, "json": _send_json, "binary": _send_binary}

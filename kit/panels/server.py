@@ -1,0 +1,133 @@
+"""ServerPanel: a server's address, its connections with both states, and its handlers' live log."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from kit import closing, loops
+from kit.panels.base import Panel, front_end
+from kit.panels.snapshot import show_snapshot
+from kit.printable import quoted, visible
+from kit.server import Server, running_server
+from kit.timeline import Connection, Entry
+
+__all__ = ["ServerPanel"]
+
+_LOG_LIMIT = 500
+_CONNECTIONS_SHOWN = 50
+
+
+class ServerPanel(Panel):
+    """What a server does, live: ``ServerPanel(server)``, or just ``server`` at the end of a cell.
+
+    It follows the server's *name*: a server that replaces it goes on in the same panel, below a divider.
+    """
+
+    _esm, _css = front_end("server").values()
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server.timeline, title=f"Server {server.name}")
+        self._last_known = server
+        self._begin()
+
+    @property
+    def server(self) -> Server:
+        """The server that bears the name now, or the last one that did."""
+        self._last_known = running_server(self._last_known.name) or self._last_known
+        return self._last_known
+
+    def snapshot(self) -> None:
+        """Put a static copy of the log into this cell's output, as HTML and text, with secrets blotted out."""
+        rows = [_log_row(entry.redacted()) for entry in self.timeline.entries()[-_LOG_LIMIT:]]
+        lines = [("log", f"+{row['at']:.3f} [{row['number'] or '–'}] {row['mark']} {row['text']}") for row in rows if row]
+        show_snapshot(f"Server {self.server.name} · {self.server.url} · {self.server.state}", lines)
+
+    def _begin(self) -> None:
+        self._log: deque[dict[str, Any]] = deque(maxlen=_LOG_LIMIT)
+        self._said: dict[str, Any] = {}
+
+    def _reset(self) -> dict[str, Any]:
+        return {"state": self._state(), "rows": list(self._log)}
+
+    def _changes(self, entries: list[Entry], skipped: int) -> dict[str, Any] | None:
+        rows = [row for row in map(_log_row, entries) if row]
+        self._log.extend(rows)
+        state = self._state()
+        if state["blocked"]:
+            loops.panels().call_soon(self._tick_soon, 0.25)
+        if not rows and not skipped and state == self._said:
+            return None
+        self._said = state
+        return {"state": state, "rows": rows, "skipped": skipped}
+
+    def _state(self) -> dict[str, Any]:
+        """The header and the table of connections."""
+        server, blocked = self.server, self.server.blocked
+        connections = self.timeline.connections
+        pill, tone = ("blocked", "bad") if blocked else (server.state, "good" if server.state == "serving" else "muted")
+        still_open = sum(connection.open for connection in connections)
+        where = f"Blocked for {blocked.since_seconds:.1f} s: nothing else is served until this line ends. {visible(str(blocked.place))}" if blocked else ""
+        return {
+            "name": server.name,
+            "url": server.url,
+            "pill": pill,
+            "tone": tone,
+            "count": f"{still_open} open · {len(connections) - still_open} closed",
+            "blocked": where,
+            "blockedNumber": blocked.connection if blocked else None,
+            "connections": [_connection_row(connection) for connection in connections[-_CONNECTIONS_SHOWN:]],
+        }
+
+
+def _connection_row(connection: Connection) -> dict[str, Any]:
+    ended = not connection.open or connection.refused_status is not None
+    explanation = closing.explain(connection) if ended else None
+    return {
+        "number": connection.number,
+        "name": visible(connection.name) or "stranger",
+        "stranger": connection.name == "stranger",
+        "path": visible(connection.path),
+        "client": connection.client_state or "–",
+        "application": connection.application_state or "–",
+        "pill": explanation.pill if explanation else "",
+        "tone": explanation.severity if explanation else "good",
+        "why": str(explanation) if explanation else "",
+    }
+
+
+def _log_row(entry: Entry) -> dict[str, Any] | None:
+    """One line of the log, or None for what the log leaves to the wire."""
+    words = _log_words(entry)
+    if words is None:
+        return None
+    mark, text, tone = words
+    return {"id": entry.number, "at": entry.at_seconds, "number": entry.connection, "mark": mark, "text": text, "tone": tone}
+
+
+def _log_words(entry: Entry) -> tuple[str, str, str] | None:
+    match entry.kind:
+        case "asgi-receive":
+            return "←", _asgi_words("receive", entry), "plain"
+        case "asgi-send":
+            hopped = " (from another loop)" if entry.details.get("hopped") else ""
+            return "→", _asgi_words("send", entry) + hopped, "plain"
+        case "print" | "log":
+            return entry.kind, visible(entry.text), "warning" if entry.details.get("level") in ("WARNING", "ERROR", "CRITICAL") else "plain"
+        case "error":
+            where = [visible(line) for line in entry.details.get("lines", ())]
+            return "error", "\n".join([visible(entry.text), *(f"  {line}" for line in where)]), "bad"
+        case "end" if entry.details["what"] == "handler":
+            return "·", "the handler returned", "muted"
+        case "notice":
+            return "—", visible(entry.text), "warning" if entry.details.get("what") == "blocked" else "muted"
+    return None
+
+
+def _asgi_words(verb: str, entry: Entry) -> str:
+    kind = entry.details["type"].removeprefix("websocket.")
+    if kind in ("receive", "send"):
+        binary = isinstance(entry.payload, bytes) and entry.size
+        return f"{verb} {'bytes ' + entry.text[:60] if binary else 'text ' + quoted(entry.text)}"
+    more = [str(entry.details[key]) for key in ("code", "reason", "status", "subprotocol") if entry.details.get(key) not in (None, "")]
+    return " ".join([verb, kind, *map(visible, more)])

@@ -1,0 +1,190 @@
+// What all panels share: building DOM out of text only, the tie to the kernel, and logs that stay bounded.
+
+const ROWS_LIMIT = 500;
+
+/** An element with attributes, listeners (onclick …) and children; strings become text, never markup. */
+export function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+/** Which of the eight connection colours a number has. */
+export function colourOf(number) {
+  return number ? ((number - 1) % 8) + 1 : 0;
+}
+
+/** Seconds since the Timeline began, as logs show them. */
+export function seconds(at) {
+  return `+${at.toFixed(at < 100 ? 3 : 1)}`;
+}
+
+/** The wall-clock time of a moment, to the millisecond. */
+export function clock(beganAt, at) {
+  const when = new Date((beganAt + at) * 1000);
+  const two = (value) => String(value).padStart(2, "0");
+  return `${two(when.getHours())}:${two(when.getMinutes())}:${two(when.getSeconds())}.${String(when.getMilliseconds()).padStart(3, "0")}`;
+}
+
+/** Whether a row's visible words contain what the reader looks for. */
+export function matches(text, wanted) {
+  return !wanted || text.toLowerCase().includes(wanted.toLowerCase());
+}
+
+/** Text in which `code` between backticks is set as code. */
+export function prose(text) {
+  return text.split("`").map((part, index) => (index % 2 ? h("code", { class: "kit-code" }, part) : part));
+}
+
+/** The number of a connection, in its colour. */
+export function badge(number) {
+  return number
+    ? h("span", { class: `kit-badge kit-c${colourOf(number)}`, "aria-label": `connection ${number}` }, String(number))
+    : h("span", { class: "kit-badge kit-c0", "aria-label": "the server itself" }, "–");
+}
+
+/** A state in words; its tone is only ever a second sign. */
+export function pill(text, tone) {
+  return h("span", { class: `kit-pill kit-${tone}` }, text);
+}
+
+/** Lets Enter submit the form of `input`: JupyterLab cancels line breaks in cells, and with them the browser's own way. */
+function submitOnEnter(input) {
+  input.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.isComposing) return;
+    event.preventDefault();
+    input.form.requestSubmit();
+  });
+}
+
+/**
+ * Ties a view to its panel in the kernel: says hello and bye, hands on messages, and says so when the kernel is gone.
+ * Returns `ask(what, form)` to have something done and `close()` for when the view is removed.
+ */
+function connectView(model, el, panel, onMessage) {
+  const view = Math.random().toString(36).slice(2);
+  const banner = h("div", { class: "kit-banner", role: "alert", hidden: true });
+  panel.prepend(banner);
+  let gone = false;
+  const say = (text) => {
+    banner.textContent = text;
+    banner.hidden = !text;
+  };
+  const lose = () => {
+    gone = true;
+    panel.classList.add("kit-gone");
+    for (const control of panel.querySelectorAll("button, input, select")) if (!control.dataset.local) control.disabled = true;
+    for (const status of panel.querySelectorAll(".kit-header [role=status]")) status.replaceChildren(pill("kernel gone", "muted"));
+    say("The kernel is gone: this is what was last seen. Run the notebook's cells again, from the top.");
+  };
+  const receive = (message) => {
+    if (message.to && message.to !== view) return;
+    if (waiting) clearTimeout(waiting);
+    waiting = 0;
+    if (!gone) say("");
+    onMessage(message);
+  };
+  const onLive = () => {
+    if (model.comm_live === false || el.closest(".jupyter-widgets-disconnected") || el.querySelector(".jupyter-widgets-disconnected")) lose();
+  };
+  const ask = (what, form = {}) => {
+    if (!gone) model.send({ ...form, do: what, view });
+  };
+  model.on("msg:custom", receive);
+  model.on("comm_live_update", lose);
+  model.on("comm:close", lose);
+  const watcher = new MutationObserver(onLive);
+  watcher.observe(el, { attributes: true, attributeFilter: ["class"] });
+  if (el.parentElement) watcher.observe(el.parentElement, { attributes: true, attributeFilter: ["class"] });
+  let waiting = setTimeout(() => say("The kernel does not answer yet. It may be busy; this panel goes on when it is free."), 4000);
+  ask("hello");
+  const close = () => {
+    clearTimeout(waiting);
+    watcher.disconnect();
+    model.off("msg:custom", receive);
+    model.off("comm_live_update", lose);
+    model.off("comm:close", lose);
+    ask("bye");
+  };
+  return { ask, close };
+}
+
+/**
+ * A scrolling list that stays at its end while the reader is at its end, keeps at most 500 rows, and can be paused,
+ * filtered and cleared. `put(key, row, words)` adds a row, or replaces the one with that key.
+ */
+function scrollingLog(label, emptyText, { controls = true } = {}) {
+  const list = h("div", { class: "kit-rows", role: "log", "aria-label": label, tabindex: "0" });
+  const empty = h("div", { class: "kit-empty" }, emptyText);
+  list.append(empty);
+  const rows = new Map();
+  let held = null;
+  let wanted = "";
+  let atEnd = true;
+  let byReader = -Infinity; // a changed layout scrolls too: only the reader's own hand ends the following
+  for (const kind of ["wheel", "touchmove", "pointerdown", "keydown"]) list.addEventListener(kind, () => (byReader = performance.now()), { passive: true });
+  list.addEventListener("scroll", () => {
+    if (list.scrollTop + list.clientHeight >= list.scrollHeight - 8) atEnd = true;
+    else if (performance.now() - byReader < 2000) atEnd = false;
+  });
+  const pause = h("button", { type: "button", class: "kit-button", "data-local": "1", "aria-pressed": "false" }, "Pause");
+  pause.addEventListener("click", () => {
+    const paused = held === null;
+    const back = held ?? [];
+    held = paused ? [] : null;
+    for (const args of back) put(...args);
+    pause.setAttribute("aria-pressed", String(paused));
+    pause.textContent = paused ? "Resume" : "Pause";
+  });
+  const filter = h("input", { type: "search", class: "kit-input kit-filter", "data-local": "1", placeholder: "Filter", "aria-label": `Filter: ${label}` });
+  filter.addEventListener("input", () => {
+    wanted = filter.value.trim();
+    for (const { row, words } of rows.values()) row.hidden = !matches(words, wanted);
+  });
+  const clear = h("button", { type: "button", class: "kit-button", "data-local": "1" }, "Clear");
+  clear.addEventListener("click", () => reset());
+
+  function put(key, row, words, { says = true } = {}) {
+    if (held) {
+      held.push([key, row, words, { says }]);
+      if (held.length > ROWS_LIMIT) held.shift();
+      pause.textContent = `Resume · ${held.length} new`;
+      return;
+    }
+    if (says) empty.hidden = true;
+    row.hidden = !matches(words, wanted);
+    const before = rows.get(key);
+    if (before) before.row.replaceWith(row);
+    else list.append(row);
+    rows.set(key, { row, words });
+    while (rows.size > ROWS_LIMIT) {
+      const [oldest, { row: old }] = rows.entries().next().value;
+      old.remove();
+      rows.delete(oldest);
+    }
+    if (atEnd) list.scrollTop = list.scrollHeight;
+  }
+  function reset() {
+    for (const { row } of rows.values()) row.remove();
+    rows.clear();
+    empty.hidden = false;
+    atEnd = true;
+  }
+  let skippedCount = 0;
+  function skip(count) {
+    if (!count) return;
+    skippedCount += count;
+    put(`skipped ${skippedCount}`, h("div", { class: "kit-note" }, `${count.toLocaleString()} earlier or unshown events are not in this list`), "");
+  }
+  const settle = () => {
+    if (atEnd) list.scrollTop = list.scrollHeight;
+  };
+  new ResizeObserver(settle).observe(list); // rows that were put before the list was shown,
+  new IntersectionObserver(settle).observe(list); // or while it was scrolled out of view
+  return { list, tools: controls ? [filter, pause, clear] : [], put, reset, skip, settle };
+}

@@ -1,0 +1,414 @@
+"""ChatPanel: each click has a method twin, and its front end is told what both do."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from starlette.websockets import WebSocketState
+
+from kit import ChatPanel, Server, serve
+from kit.errors import ConnectError, Disconnected, HandshakeRefused, KitError
+from kit.timeline import Timeline
+from tests.apps import app
+from tests.panels.conftest import FrontEnd
+
+Show = Callable[[Any], FrontEnd]
+Eventually = Callable[..., Any]
+
+
+async def said(front_end: FrontEnd, eventually: Eventually, *words: str) -> None:
+    await eventually(lambda: all(word in front_end.words() for word in words))
+
+
+async def state_is(front_end: FrontEnd, eventually: Eventually, pill: str) -> None:
+    await eventually(lambda: front_end.state.get("pill") == pill)
+
+
+# Being displayed.
+
+
+async def test_nothing_connects_by_being_made_or_displayed(server: Server, show: Show, eventually: Eventually) -> None:
+    front_end = show(ChatPanel(server, "/ws", name="Ana"))
+    await state_is(front_end, eventually, "not connected")
+    assert front_end.state["open"] is False
+    assert server.timeline.connections == []
+
+
+async def test_a_view_that_is_displayed_late_is_told_the_history_and_only_that_view(server: Server, show: Show, eventually: Eventually) -> None:
+    panel = ChatPanel(server, "/ws", name="Ana")
+    first = show(panel)
+    await panel.connect()
+    await panel.send("hello")
+    await eventually(lambda: [item["from"] for item in first.shown].count("server") == 1)
+    second = show(panel)
+    await eventually(lambda: [item["from"] for item in second.shown].count("server") == 1)
+    greetings = [data["content"]["to"] for kind, data in panel.comm.published if kind == "comm_msg" and "to" in data.get("content", {})]
+    assert greetings == [first.view, second.view]
+
+
+async def test_nothing_is_told_while_nobody_looks(server: Server, show: Show, eventually: Eventually) -> None:
+    panel = ChatPanel(server, "/ws", name="Ana")
+    front_end = show(panel)
+    await panel.connect()
+    await state_is(front_end, eventually, "open")
+    front_end.do("bye")
+    await panel.send("unseen")
+    before = len(front_end.messages)
+    await eventually(lambda: any(entry.kind == "frame-in" and entry.side == "client" for entry in server.timeline.entries()))
+    again = show(panel)
+    await said(again, eventually, "unseen")
+    assert not any("unseen" in str(message) for message in front_end.messages[:before])
+
+
+async def test_no_secret_is_kept_in_traits_that_are_saved_with_the_notebook(server: Server) -> None:
+    panel = ChatPanel(server, "/ws?token=spring-rain", name="Ana", cookies={"session": "spring-rain"})
+    await panel.connect()
+    await panel.send("token=spring-rain")
+    assert "spring-rain" not in str(panel.get_state())
+
+
+# The method twins.
+
+
+async def test_connect_send_and_disconnect_are_shown(server: Server, show: Show, eventually: Eventually) -> None:
+    panel = ChatPanel(server, "/ws", name="Ana")
+    front_end = show(panel)
+    client = await panel.connect()
+    assert client is panel.client
+    assert client.state is WebSocketState.CONNECTED
+    await state_is(front_end, eventually, "open")
+    await panel.send("hello")
+    await eventually(lambda: [item["text"] for item in front_end.shown if item["from"] in ("me", "server")] == ["hello", "hello"])
+    await panel.disconnect(4001, "enough")
+    await state_is(front_end, eventually, "closed 4001")
+    await said(front_end, eventually, "The client closed first, with code 4001 and the reason “enough”")
+
+
+async def test_send_returns_once_its_frame_is_written(server: Server) -> None:
+    panel = ChatPanel(server, "/listening", name="Ana")
+    await panel.connect()
+    await panel.send("hello")
+    assert [entry.text for entry in server.timeline.entries() if entry.kind == "frame-out" and entry.side == "client"] == ["hello"]
+
+
+async def test_abort_vanishes_and_ping_measures(server: Server, show: Show, eventually: Eventually) -> None:
+    panel = ChatPanel(server, "/ws", name="Ana")
+    front_end = show(panel)
+    await panel.connect()
+    assert 0 < await panel.ping() < 5
+    await said(front_end, eventually, "ping", "pong")
+    await panel.abort()
+    await state_is(front_end, eventually, "closed 1006")
+    await said(front_end, eventually, "The client dropped the line without saying goodbye.")
+
+
+async def test_what_needs_a_connection_says_so_and_what_does_not_does_nothing(server: Server) -> None:
+    panel = ChatPanel(server, "/ws", name="Ana")
+    for action in (panel.send("hello"), panel.ping()):
+        with pytest.raises(KitError, match=r"Ana is not connected\. Press Connect, or run: await panel\.connect"):
+            await action
+    await panel.disconnect()
+    await panel.abort()
+
+
+async def test_sending_after_the_end_says_why_it_ended(server: Server) -> None:
+    panel = ChatPanel(server, "/ws", name="Ana")
+    await panel.connect()
+    await panel.disconnect()
+    with pytest.raises(Disconnected, match="Ana is not connected"):
+        await panel.send("hello")
+
+
+async def test_connecting_again_closes_the_connection_before(server: Server, show: Show, eventually: Eventually) -> None:
+    panel = ChatPanel(server, "/ws", name="Ana")
+    first = await panel.connect()
+    second = await panel.connect("/listening")
+    assert (first.close_code, second.state) == (1000, WebSocketState.CONNECTED)
+    assert panel.path == "/listening"
+    front_end = show(panel)
+    await eventually(lambda: front_end.state.get("number") == second.number)
+
+
+async def test_an_end_stays_explained_after_connecting_again(server: Server, show: Show, eventually: Eventually) -> None:
+    panel = ChatPanel(server, "/end/closing?code=4002&reason=first", name="Ana")
+    front_end = show(panel)
+    client = await panel.connect()
+    await client.wait_closed()
+    await said(front_end, eventually, "The server closed first, with code 4002")
+    await panel.connect("/ws")
+    await state_is(front_end, eventually, "open")
+    await said(front_end, eventually, "The server closed first, with code 4002")
+    assert [item["from"] for item in front_end.shown if item["from"] in ("ended", "note")] == ["note", "ended", "note"]
+
+
+# Kinds of messages.
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "sent"),
+    [
+        ("text", "", ""),
+        ("text", "grüß dich 🌍", "grüß dich 🌍"),
+        ("json", '{"a": 1}', '{"a": 1}'),
+        ("json", [1, None, "ü"], '[1,null,"ü"]'),
+        ("binary", "00 ff, 0x41", b"\x00\xffA"),
+        ("binary", b"bytes", b"bytes"),
+        ("binary", "", b""),
+    ],
+)
+async def test_each_kind_is_sent_as_what_it_is(server: Server, kind: str, message: Any, sent: str | bytes) -> None:
+    panel = ChatPanel(server, "/ws", name="Ana")
+    await panel.connect()
+    await panel.send(message, kind)
+    frame = next(entry for entry in server.timeline.entries() if entry.kind == "frame-out" and entry.side == "client")
+    assert frame.details["opcode"] == ("BINARY" if isinstance(sent, bytes) else "TEXT")
+    assert (frame.payload if isinstance(sent, str) else bytes(frame.payload or b"")) == sent
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "problem"),
+    [
+        ("json", '{"a": ', "not JSON.*Nothing was sent"),
+        ("json", "", "not JSON"),
+        ("json", "[" * 100_000, "not JSON"),
+        ("binary", "0", "not hex.*Nothing was sent"),
+        ("binary", "xyz", "not hex"),
+        ("text", 7, "expects text, but got int"),
+        ("carrier pigeon", "coo", "kind expects one of 'text', 'json', 'binary'"),
+    ],
+)
+async def test_what_cannot_be_sent_is_refused_with_what_was_expected(server: Server, kind: str, message: Any, problem: str) -> None:
+    panel = ChatPanel(server, "/ws", name="Ana")
+    client = await panel.connect()
+    with pytest.raises(ValueError, match=problem):
+        await panel.send(message, kind)
+    assert client.state is WebSocketState.CONNECTED
+    assert not [entry for entry in server.timeline.entries() if entry.kind == "frame-out" and entry.side == "client"]
+
+
+# Clicks.
+
+
+async def test_clicks_do_what_their_twins_do(server: Server, show: Show, eventually: Eventually) -> None:
+    front_end = show(ChatPanel(server, "/nowhere", name="Ana"))
+    front_end.do("connect", path="/ws")
+    await state_is(front_end, eventually, "open")
+    front_end.do("send", message="hello", kind="text", token="7")
+    await eventually(lambda: any(message.get("done") == "7" for message in front_end.messages))
+    front_end.do("ping")
+    await said(front_end, eventually, "hello", "pong")
+    front_end.do("disconnect", code="4003")
+    await state_is(front_end, eventually, "closed 4003")
+    front_end.do("connect", path="/ws")
+    await state_is(front_end, eventually, "open")
+    front_end.do("abort")
+    await state_is(front_end, eventually, "closed 1006")
+
+
+async def test_a_click_that_fails_is_an_error_in_the_panel_and_its_entry_is_kept(server: Server, show: Show, eventually: Eventually) -> None:
+    panel = ChatPanel(server, "/ws", name="Ana")
+    front_end = show(panel)
+    await panel.connect()
+    front_end.do("send", message="{", kind="json", token="1")
+    await eventually(lambda: any(message.get("failed") == "1" for message in front_end.messages))
+    assert not any("done" in message for message in front_end.messages)
+    assert next(item["text"] for item in front_end.shown if item["from"] == "error").startswith("not JSON")
+
+
+async def test_every_error_is_shown_however_many_there_were(server: Server, show: Show, eventually: Eventually) -> None:
+    front_end = show(panel := ChatPanel(server, "/ws", name="Ana"))
+    await panel.connect()
+    for _ in range(30):
+        front_end.do("send", message="{", kind="json")
+    await eventually(lambda: len([item for item in front_end.shown if item["from"] == "error"]) == 30)
+
+
+@pytest.mark.parametrize("code", ["1005", "99999", "abc", "-1"])
+async def test_a_close_code_that_may_not_be_sent_is_an_error_in_the_panel(server: Server, show: Show, eventually: Eventually, code: str) -> None:
+    panel = ChatPanel(server, "/ws", name="Ana")
+    front_end = show(panel)
+    client = await panel.connect()
+    front_end.do("disconnect", code=code)
+    await eventually(lambda: any(item["from"] == "error" for item in front_end.shown))
+    assert client.state is WebSocketState.CONNECTED
+
+
+async def test_what_no_front_end_says_is_ignored(server: Server, show: Show, eventually: Eventually) -> None:
+    front_end = show(ChatPanel(server, "/ws", name="Ana"))
+    front_end.do("format the disk")
+    await state_is(front_end, eventually, "not connected")
+
+
+async def test_a_click_returns_at_once_on_any_thread_even_without_a_loop(server: Server, show: Show, eventually: Eventually) -> None:
+    front_end = show(ChatPanel(server, "/ws", name="Ana"))
+    took: list[float] = []
+
+    def click() -> None:
+        began = time.perf_counter()
+        front_end.do("connect", path="/silent")
+        took.append(time.perf_counter() - began)
+
+    thread = threading.Thread(target=click)
+    thread.start()
+    thread.join()
+    await state_is(front_end, eventually, "open")
+    assert took[0] < 0.1
+
+
+async def test_a_panel_goes_on_while_the_loop_that_made_it_is_blocked(server: Server, show: Show) -> None:
+    front_end = show(ChatPanel(server, "/ws", name="Ana"))
+    front_end.do("connect", path="/ws")
+    deadline = time.monotonic() + 5
+    while front_end.state.get("pill") != "open":
+        time.sleep(0.005)  # noqa: ASYNC251 - blocking this loop is the point
+        assert time.monotonic() < deadline
+
+
+async def test_twins_may_be_awaited_on_another_loop(server: Server) -> None:
+    panel = ChatPanel(server, "/ws", name="Ana")
+
+    async def talk() -> None:
+        await panel.connect()
+        await panel.send("hello")
+        await panel.disconnect()
+
+    await asyncio.to_thread(asyncio.run, talk())
+    assert panel.client is not None
+    assert panel.client.close_code == 1000
+
+
+# What goes wrong.
+
+
+@pytest.mark.parametrize(("path", "pill"), [("/refuse/closing", "refused 403"), ("/refuse/http", "refused 401"), ("/refuse/raising", "refused 500")])
+async def test_a_refusal_is_raised_and_explained(server: Server, show: Show, eventually: Eventually, path: str, pill: str) -> None:
+    panel = ChatPanel(server, path, name="Ana")
+    front_end = show(panel)
+    with pytest.raises(HandshakeRefused):
+        await panel.connect()
+    await state_is(front_end, eventually, pill)
+    await eventually(lambda: any(item["from"] == "ended" for item in front_end.shown))
+
+
+async def test_an_address_where_nobody_answers_is_raised_and_shown(show: Show, eventually: Eventually) -> None:
+    front_end = show(panel := ChatPanel("ws://127.0.0.1:9", "/ws", name="Ana"))
+    with pytest.raises(ConnectError):
+        await panel.connect()
+    await eventually(lambda: any(item["from"] == "error" and "127.0.0.1:9" in item["text"] for item in front_end.shown))
+    await state_is(front_end, eventually, "not connected")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/end/returning", "The handler returned after `accept` without closing"),
+        ("/end/raising", "The handler raised ZeroDivisionError: after accept"),
+        ("/end/closing?code=4002&reason=full", "The server closed first, with code 4002 and the reason “full”"),
+    ],
+)
+async def test_the_end_is_explained(server: Server, show: Show, eventually: Eventually, path: str, words: str) -> None:
+    front_end = show(panel := ChatPanel(server, path, name="Ana"))
+    await panel.connect()
+    await said(front_end, eventually, words)
+
+
+async def test_hostile_text_is_shown_with_escapes_and_cut_short(server: Server, show: Show, eventually: Eventually) -> None:
+    front_end = show(panel := ChatPanel(server, "/ws", name="Ana"))
+    await panel.connect()
+    await panel.send(f"<img src=x>\x1b[31m\u202e a{chr(0x301) * 10_000}" + "x" * 100_000)
+    await eventually(lambda: [item["from"] for item in front_end.shown].count("server") == 1)
+    text = front_end.shown[-1]["text"]
+    assert text.startswith("<img src=x>\\x1b[31m\\u202e a")
+    assert "more combining marks]" in text
+    assert len(text) < 5_000
+
+
+# Servers that are replaced.
+
+
+async def test_a_panel_that_was_connected_follows_the_name_to_the_new_server(server: Server, show: Show, eventually: Eventually) -> None:
+    front_end = show(panel := ChatPanel(server, "/ws", name="Ana"))
+    await panel.connect()
+    new = await serve(app)
+    assert new.port == server.port
+    await eventually(lambda: panel.client is not None and panel.client.number == 2)
+    await state_is(front_end, eventually, "open")
+    await panel.send("hello again")
+    await said(front_end, eventually, "hello again", "serving at")
+    await said(front_end, eventually, "1012, service restart")
+
+
+async def test_a_panel_that_nobody_looks_at_reconnects_too(server: Server, eventually: Eventually) -> None:
+    panel = ChatPanel(server, "/ws", name="Ana")
+    await panel.connect()
+    await serve(app)
+    await eventually(lambda: panel.client is not None and panel.client.number == 2)
+
+
+async def test_a_panel_that_had_left_stays_away(server: Server, show: Show, eventually: Eventually) -> None:
+    front_end = show(panel := ChatPanel(server, "/ws", name="Ana"))
+    await panel.connect()
+    await panel.disconnect()
+    await state_is(front_end, eventually, "closed 1000")
+    await serve(app)
+    await said(front_end, eventually, "stopped; port")
+    assert len(server.timeline.connections) == 1
+
+
+async def test_a_panel_made_again_takes_the_place_of_the_one_before(server: Server, eventually: Eventually) -> None:
+    old = ChatPanel(server, "/ws", name="Ana")
+    client = await old.connect()
+    new = ChatPanel(server, "/ws", name="Ana")
+    await eventually(lambda: client.close_code == 1001)
+    await new.connect()
+    assert [connection.name for connection in server.connections] == ["Ana"]
+
+
+async def test_two_names_have_two_seats(server: Server) -> None:
+    ana, ben = ChatPanel(server, "/ws", name="Ana"), ChatPanel(server, "/ws", name="Ben")
+    await asyncio.gather(ana.connect(), ben.connect())
+    assert sorted(connection.name for connection in server.connections) == ["Ana", "Ben"]
+
+
+# Snapshots.
+
+
+async def test_a_snapshot_is_static_html_and_text_without_secrets(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[dict[str, str]] = []
+    monkeypatch.setattr("kit.panels.snapshot.display", lambda data, raw: shown.append(data))
+    panel = ChatPanel(server, "/ws?token=spring-rain", name="Ana <b>")
+    await panel.connect()
+    await panel.send("<script>alert(1)</script> token=spring-rain")
+    await panel.disconnect(4000, "token=spring-rain")
+    panel.snapshot()
+    html, text = shown[0]["text/html"], shown[0]["text/plain"]
+    assert "&lt;script&gt;" in html
+    assert "<script" not in html
+    assert "Ana &lt;b&gt;" in html
+    assert "→ <script>alert(1)</script> token=[redacted]" in text
+    assert "closed 4000" in text
+    assert "spring-rain" not in html + text
+
+
+async def test_a_panel_for_another_program_has_a_timeline_of_its_own(server: Server) -> None:
+    panel = ChatPanel(server.ws_url, "/ws", name="Ana")
+    assert isinstance(panel.timeline, Timeline)
+    assert panel.timeline is not server.timeline
+    await panel.connect()
+    await panel.send("hello")
+    assert [entry.text for entry in panel.timeline.entries() if entry.kind == "frame-out"] == ["hello"]
+
+
+async def test_a_closed_panel_is_quiet_and_closing_twice_is_safe(server: Server, show: Show) -> None:
+    front_end = show(panel := ChatPanel(server, "/ws", name="Ana"))
+    panel.close()
+    panel.close()
+    told = len(front_end.messages)
+    await panel.connect()
+    await panel.send("unseen")
+    assert not any("unseen" in str(message) for message in front_end.messages[told:])

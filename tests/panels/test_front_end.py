@@ -1,0 +1,177 @@
+"""The pure helpers of the panels' front ends, run under Node as the browser gets them: shared.js and name.js in one module."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kit.panels.base import front_end
+
+NAMES = ("chat", "conversation", "server")
+
+# As much of a document as the helpers need: elements with attributes, text and children; markup is not even possible.
+_DOCUMENT = """
+class Element {
+  constructor(tag) { Object.assign(this, { tag, attributes: {}, children: [], listeners: {} }); }
+  setAttribute(name, value) { this.attributes[name] = String(value); }
+  addEventListener(name, listener) { this.listeners[name] = listener; }
+  append(...children) { this.children.push(...children); }
+  get hidden() { return "hidden" in this.attributes; }
+  set hidden(hidden) { if (hidden) this.attributes.hidden = ""; else delete this.attributes.hidden; }
+  get text() { return this.children.map((child) => (child instanceof Element ? child.text : String(child))).join(""); }
+  toJSON() { return { tag: this.tag, ...this.attributes, text: this.text, children: this.children.filter((child) => child instanceof Element) }; }
+}
+globalThis.document = { createElement: (tag) => new Element(tag) };
+"""
+
+
+@pytest.fixture(scope="session")
+def node_path() -> str:
+    """Where Node is; without it the tests are skipped, but under CI they fail."""
+    found = shutil.which("node")
+    if found is None:
+        advice = "no node on PATH. Install it: `apt install nodejs`, `brew install node`, or from nodejs.org"
+        if os.environ.get("CI"):
+            pytest.fail(advice)
+        pytest.skip(advice)
+    return found
+
+
+@pytest.fixture
+def run(node_path: str, tmp_path: Path) -> Any:
+    """``run(panel, expression)``: the value of an expression in which ``kit`` is the panel's module."""
+
+    def evaluate(name: str, expression: str) -> Any:
+        (tmp_path / f"{name}.mjs").write_text(front_end(name)["_esm"], "utf-8")
+        script = f'{_DOCUMENT}\nconst kit = await import("./{name}.mjs");\nconsole.log(JSON.stringify({expression} ?? null));'
+        (tmp_path / "main.mjs").write_text(script, "utf-8")
+        done = subprocess.run([node_path, "main.mjs"], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return evaluate
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_module_has_a_render_and_touches_nothing_when_imported(run: Any, name: str) -> None:
+    assert run(name, "[typeof kit.default.render, kit.default.render.length]") == ["function", 1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_front_end_makes_markup_of_text_or_runs_it(name: str) -> None:
+    script = front_end(name)["_esm"]
+    for forbidden in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "new Function",
+        "import(",
+        "https://",
+        "createContextualFragment",
+    ):
+        assert forbidden not in script
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_style_loads_anything(name: str) -> None:
+    assert "url(" not in front_end(name)["_css"]
+    assert "@import" not in front_end(name)["_css"]
+
+
+def test_strings_become_text_and_attributes_are_set_only_when_meant(run: Any) -> None:
+    made = run("chat", "kit.h('p', {title: 'x', hidden: true, lang: false, dir: null, id: undefined}, '<b>', null, false, kit.h('i', {}, 'y'))")
+    assert made == {"tag": "p", "title": "x", "hidden": "", "text": "<b>y", "children": [{"tag": "i", "text": "y", "children": []}]}
+
+
+def test_eight_colours_repeat_and_the_server_has_none(run: Any) -> None:
+    assert run("chat", "[0, null, undefined, 1, 8, 9, 17].map(kit.colourOf)") == [0, 0, 0, 1, 8, 1, 1]
+
+
+def test_times_are_short(run: Any) -> None:
+    assert run("chat", "[0, 1.23456, 99.9999, 100, 12345.67].map(kit.seconds)") == ["+0.000", "+1.235", "+100.000", "+100.0", "+12345.7"]
+    assert run("chat", "kit.clock(new Date(2026, 0, 2, 3, 4, 5).getTime() / 1000, 0.007)") == "03:04:05.007"
+
+
+def test_a_filter_ignores_case_and_lets_all_pass_when_empty(run: Any) -> None:
+    assert run("chat", "[kit.matches('Hello', ''), kit.matches('Hello', 'hELL'), kit.matches('Hello', 'x')]") == [True, True, False]
+
+
+def test_a_badge_says_its_number_in_words_too(run: Any) -> None:
+    assert run("chat", "[kit.badge(9), kit.badge(null)].map((it) => [it.text, it.attributes['aria-label'], it.attributes.class])") == [
+        ["9", "connection 9", "kit-badge kit-c1"],
+        ["–", "the server itself", "kit-badge kit-c0"],
+    ]
+
+
+def test_a_bubble_says_who_what_when_and_how(run: Any) -> None:
+    item = {"from": "me", "text": "<img src=x>", "number": 2, "at": 0, "about": "text · 11 B"}
+    bubble = run("chat", f"kit.itemElement({json.dumps(item)}, 0)")
+    assert bubble["aria-label"] == "sent: <img src=x>"
+    assert bubble["text"].startswith("<img src=x>")
+    assert bubble["text"].endswith("text · 11 B")
+    assert "kit-c2" in bubble["class"]
+
+
+@pytest.mark.parametrize(
+    ("item", "role", "words"),
+    [
+        ({"from": "error", "text": "not JSON"}, "alert", "not JSON"),
+        ({"from": "ended", "tone": "bad", "headline": "1006, no Close frame", "sentence": "Gone.", "advice": ""}, None, "1006, no Close frame. Gone."),
+        ({"from": "ended", "tone": "good", "headline": "1000", "sentence": "Done.", "advice": "Try."}, None, "1000. Done. Try."),
+        ({"from": "divider", "text": "serving at"}, None, "serving at"),
+    ],
+)
+def test_what_is_no_message_is_a_note(run: Any, item: dict[str, str], role: str | None, words: str) -> None:
+    made = run("chat", f"kit.itemElement({json.dumps(item)}, 0)")
+    assert (made.get("role"), made["text"]) == (role, words)
+
+
+def test_an_empty_message_is_said_to_be_empty(run: Any) -> None:
+    assert "(empty)" in run("chat", "kit.itemElement({from: 'server', text: '', at: 0, about: '', number: 1}, 0)")["text"]
+
+
+ROW = {"key": "1:up", "connection": 1, "direction": "up", "at_seconds": 1, "client": "“hi”", "wire": "TEXT 2 B", "handler": "", "waits": "handler"}
+ROW |= {"tone": "plain", "states": "", "details": [["client, out", "<b>"]]}
+
+
+def test_waiting_is_said_in_words(run: Any) -> None:
+    assert run("conversation", "['handler', 'wire', ''].map((waits) => kit.waitingWords({ waits }))") == [
+        *("waits: the handler has not called receive", "waits: the client does not read", "")
+    ]
+
+
+def test_a_row_is_a_button_that_says_all_and_opens_to_its_details(run: Any) -> None:
+    script = f"""(() => {{
+      const open = new Set(), made = kit.rowElement({json.dumps(ROW)}, {{ 1: "Ana" }}, open), [line, details] = made.children;
+      const before = details.hidden;
+      line.listeners.click();
+      return [line.attributes["aria-label"], before, details.hidden, line.attributes["aria-expanded"], [...open], details.text];
+    }})()"""
+    label, before, after, expanded, opened, details = run("conversation", script)
+    assert label == "Ana: “hi”, TEXT 2 B  waits: the handler has not called receive"
+    assert (before, after, expanded, opened) == (True, False, "true", ["1:up"])
+    assert details == "client, out<b>"
+
+
+def test_a_row_that_was_open_stays_open_when_it_changes(run: Any) -> None:
+    row = run("conversation", f"kit.rowElement({json.dumps(ROW)}, {{}}, new Set(['1:up']))")
+    assert "hidden" not in row["children"][1]
+
+
+def test_a_divider_is_no_button(run: Any) -> None:
+    assert run("conversation", "kit.rowElement({direction: 'divider', tone: 'muted', wire: 'stopped'}, {}, new Set()).tag") == "div"
+
+
+def test_a_connection_and_a_log_row_are_text(run: Any) -> None:
+    row = {"number": 3, "name": "<i>", "path": "/ws", "client": "CONNECTED", "application": "DISCONNECTED", "pill": "closed 1000", "tone": "good", "why": "w"}
+    assert run("server", f"kit.connectionElement({json.dumps(row)}).text") == "3 <i> /wsCONNECTEDDISCONNECTEDclosed 1000"
+    log = {"id": 1, "at": 1, "number": 3, "mark": "print", "text": "<b>bold</b>", "tone": "plain"}
+    assert run("server", f"kit.logElement({json.dumps(log)}).text") == "+1.0003print<b>bold</b>"

@@ -1,0 +1,168 @@
+"""The package keeps its own rules: who imports whom, what is public, and which versions are pinned."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import kit
+
+ROOT = Path(__file__).parent.parent
+KIT = ROOT / "kit"
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in sorted(KIT.rglob("*.py"))}
+
+
+def imports(module: str) -> set[str]:
+    """The modules that ``module`` imports, anywhere in its source, under their full names."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively"
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names} & MODULES.keys()
+            found |= submodules
+            if len(submodules) < len(node.names):
+                found.add(node.module or "")
+    return found
+
+
+def kit_imports(module: str) -> set[str]:
+    return {name for name in imports(module) if name == "kit" or name.startswith("kit.")}
+
+
+def everything_under(module: str) -> set[str]:
+    """The kit's modules that come with ``module``: its imports, and theirs."""
+    reached, todo = set(), [module]
+    while todo:
+        for name in kit_imports(todo.pop()) & MODULES.keys():
+            if name not in reached:
+                reached.add(name)
+                todo.append(name)
+    return reached
+
+
+def public_names(module: str) -> list[str]:
+    for node in ast.parse(MODULES[module].read_text("utf-8")).body:
+        if isinstance(node, ast.Assign) and any(isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets):
+            return ast.literal_eval(node.value)
+    raise AssertionError(f"{module} has no __all__")
+
+
+def test_the_modules_of_the_design_are_there() -> None:
+    assert {"kit", "kit.server", "kit.client", "kit.loops", "kit.timeline", "kit.taps", "kit.closing"} <= MODULES.keys()
+
+
+@pytest.mark.parametrize("module", ["kit.timeline", "kit.closing"])
+def test_the_pure_middle_imports_nothing_of_the_kit(module: str) -> None:
+    assert kit_imports(module) == set()
+
+
+@pytest.mark.parametrize("module", ["kit.timeline", "kit.closing", "kit.frames"])
+def test_the_pure_middle_knows_neither_sockets_nor_loops_nor_widgets(module: str) -> None:
+    forbidden = {"socket", "asyncio", "uvicorn", "websockets", "starlette", "fastapi", "ipywidgets", "anywidget", "IPython"}
+    reached = everything_under(module) | {module}
+    assert {name.partition(".")[0] for each in reached for name in imports(each)} & forbidden == set()
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if re.fullmatch(r"kit\.(server|client|taps|wire|protocol|hub(\..*)?)", name)])
+def test_what_serves_and_connects_never_imports_panels(module: str) -> None:
+    assert [name for name in everything_under(module) if name.startswith("kit.panels")] == []
+    assert not {name.partition(".")[0] for name in imports(module)} & {"ipywidgets", "anywidget", "traitlets", "IPython"}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("kit.panels")])
+def test_panels_never_import_a_broker(module: str) -> None:
+    brokers = ("kit.hub.memory", "kit.hub.redis", "kit.hub.postgres")
+    assert [name for name in imports(module) if name.startswith(brokers) or name.partition(".")[0] in ("redis", "psycopg")] == []
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "kit.loops"])
+def test_only_loops_knows_threads(module: str) -> None:
+    """A lock is not a thread: what may be touched from two threads may hold one."""
+    tree = ast.parse(MODULES[module].read_text("utf-8"))
+    assert not imports(module) & {"_thread", "concurrent.futures", "concurrent", "multiprocessing"}
+    taken = [alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "threading" for alias in node.names]
+    assert set(taken) <= {"Lock", "RLock"}
+    assert "threading" not in [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in ("to_thread", "run_in_executor")]
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "kit"])
+def test_every_module_says_what_is_public_and_has_it(module: str) -> None:
+    names = public_names(module)
+    assert len(names) == len(set(names))
+    loaded = importlib.import_module(module)
+    assert [name for name in names if not hasattr(loaded, name)] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_and_public_object_has_a_docstring(module: str) -> None:
+    tree = ast.parse(MODULES[module].read_text("utf-8"))
+    assert ast.get_docstring(tree)
+    public = public_names(module)
+    defined = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and node.name in public]
+    assert [node.name for node in defined if not ast.get_docstring(node)] == []
+
+
+def test_the_package_is_exactly_the_union_of_what_it_imports() -> None:
+    tree = ast.parse(MODULES["kit"].read_text("utf-8"))
+    imported = {alias.name: node.module for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names if node.module.startswith("kit.")}
+    public = {name for name in imported if name[0].isupper() or name in kit.__all__}
+    assert len(kit.__all__) == len(set(kit.__all__))
+    assert set(kit.__all__) == public
+    assert [name for name in kit.__all__ if name not in public_names(imported[name])] == []
+    assert [name for name in kit.__all__ if not hasattr(kit, name)] == []
+
+
+def test_the_names_of_the_design_are_exported() -> None:
+    assert {"Client", "Server", "connect", "serve", "stop_all"} <= set(kit.__all__)
+
+
+def test_every_public_coroutine_has_a_docstring() -> None:
+    for owner in (kit.Client, kit.Server):
+        public = {name: member for name, member in vars(owner).items() if not name.startswith("_")}
+        assert [name for name, member in public.items() if not (member.__doc__ or getattr(getattr(member, "fget", None), "__doc__", ""))] == []
+
+
+def test_importing_the_kit_starts_no_thread_binds_nothing_and_touches_no_stream() -> None:
+    script = (
+        "import logging, signal, sys, threading\n"
+        "before = sys.stdout, sys.stderr, logging.getLogRecordFactory(), signal.getsignal(signal.SIGINT)\n"
+        "import kit\n"
+        "assert threading.active_count() == 1, threading.enumerate()\n"
+        "assert before == (sys.stdout, sys.stderr, logging.getLogRecordFactory(), signal.getsignal(signal.SIGINT))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_modules_stay_of_a_size_that_one_reads_in_one_go() -> None:
+    lines = {name: len(path.read_text("utf-8").splitlines()) for name, path in MODULES.items()}
+    assert {name: count for name, count in lines.items() if count > 600} == {}
+
+
+def test_the_environment_pins_the_versions_that_the_project_was_tested_with() -> None:
+    environment_file = ROOT / "environment.yml"
+    if not environment_file.exists():
+        pytest.skip("there is no environment.yml yet")
+    import yaml
+
+    environment = yaml.safe_load(environment_file.read_text("utf-8"))
+    (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    pinned = dict(re.fullmatch(r"([\w.-]+)(?:\[[^\]]*\])?==([\w.]+).*", line).groups() for line in pip if "==" in line)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    constraints = dict(re.fullmatch(r"([\w.-]+)==([\w.]+).*", line).groups() for line in project["tool"]["uv"]["constraint-dependencies"])
+    assert pinned
+    assert {name: version for name, version in pinned.items() if constraints.get(name) != version} == {}
+    needed = {re.match(r"[\w.-]+", line)[0] for line in project["project"]["dependencies"]}
+    assert needed - pinned.keys() == set(), "every dependency of the kit is pinned"
+    conda = {re.match(r"[\w.-]+", entry)[0] for entry in environment["dependencies"] if isinstance(entry, str)}
+    assert conda == {"python", "pip"}

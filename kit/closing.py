@@ -105,7 +105,9 @@ def _explain_refusal(connection: Ended) -> Explanation:
     status = connection.refused_status
     sentence = _STATUSES.get(status or 0, "The server answered with HTTP instead of switching to WebSocket.")
     advice = ""
-    if connection.handler_error:
+    if connection.server_stopped:
+        sentence = "The server was stopped or replaced before the handshake was over."
+    elif connection.handler_error:
         sentence, advice = f"Before it accepted, the handler raised {_without_stop(connection.handler_error)}.", "Mend that, or accept first."
     elif status == 500:
         sentence, advice = "The handler returned before it accepted.", "Call `await websocket.accept()` first."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -85,8 +86,9 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
             self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": ""})
             self.conn.send_close(code)
             self.transport.write(b"".join(self.conn.data_to_send()))
-        elif not self.handshake_complete:
-            self.send_500_response()
+        elif not self.handshake_complete and self.initial_response is None:
+            self.conn.send_response(self.conn.reject(HTTPStatus.SERVICE_UNAVAILABLE, "The server is being stopped or replaced.\n"))
+            self.transport.write(b"".join(self.conn.data_to_send()))
         self.transport.close()
 
     def abort(self) -> None:

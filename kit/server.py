@@ -424,7 +424,7 @@ def running_server(name: str) -> Server | None:
 def server_at(host: str, port: int) -> Server | None:
     """The running server of this kernel that is bound to ``host:port``, or None."""
     local = host in ("127.0.0.1", "localhost", "::1")
-    return next((s for s in _servers.values() if s.state == "serving" and s.port == port and (local or s.host == host)), None)
+    return next((s for s in list(_servers.values()) if s.state == "serving" and s.port == port and (local or s.host == host)), None)
 
 
 _servers: dict[str, Server] = {}

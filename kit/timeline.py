@@ -11,7 +11,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any, NamedTuple
 
 __all__ = [
@@ -171,7 +171,7 @@ def size_bytes(payload: str | bytes) -> int:
 Describe = Callable[[Any, Any], dict[str, Any]]
 
 # What a tap appends: number, time, connection, side, how to describe it later, its payload and more for the describer.
-_Record = tuple[int, float, Connection | None, str, Describe, Any, Any]
+_Record = list[Any]
 
 
 class Timeline:
@@ -195,15 +195,15 @@ class Timeline:
         self.began_at = time.time()
         self._records: deque[_Record] = deque(maxlen=entries_limit)
         self._numbers = itertools.count(1)
-        self._last_number = 0
         self._payloads: deque[Payload] = deque()
         self._payload_bytes = 0
         self._payloads_dropped = 0
+        self._in_order = RLock()  # numbers are given in the order of appending; reentrant: a finalizer may run while reading, print, and so record
         self._lock = Lock()
         self._connections: deque[Connection] = deque(maxlen=1_000)
         self._connection_numbers = itertools.count(1)
         self._by_address: dict[Any, Connection] = {}
-        self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
+        self._subscriptions: tuple[weakref.ref[Subscription], ...] = ()  # replaced, never changed: taps read it while it grows
         self._someone_waits = False
 
     # Recording: what taps call, on the path of every message.
@@ -214,12 +214,15 @@ class Timeline:
         ``describe(payload, more)`` gives the Entry's fields, later and only if somebody looks. The function may be called
         from any thread, costs about half a microsecond, and never waits for a subscriber.
         """
-        append, numbers, now = self._records.append, self._numbers, time.perf_counter
+        append, numbers, now, in_order = self._records.append, self._numbers, time.perf_counter, self._in_order
 
         def record(payload: Any = b"", more: Any = None) -> None:
             if payload.__class__ in _RAW and len(payload) > PREVIEW_CHARACTERS:
                 payload = self.keep(payload)
-            append((next(numbers), now(), connection, side, describe, payload, more))
+            new = [0, now(), connection, side, describe, payload, more]  # made before the lock: allocating may run finalizers
+            with in_order:
+                new[0] = next(numbers)
+                append(new)
             if self._someone_waits:
                 self._someone_waits = False
                 self._wake_subscribers()
@@ -271,8 +274,8 @@ class Timeline:
     @property
     def last_number(self) -> int:
         """The number of the newest Entry, 0 when there is none."""
-        newest = list(itertools.islice(reversed(self._records), 8))  # two threads may append slightly out of order
-        return max((record[0] for record in newest), default=0)
+        with self._in_order:
+            return self._records[-1][0] if self._records else 0
 
     def export(self) -> str:
         """All Entries as JSON Lines, one object a line, with cookies, credentials and tokens blotted out."""
@@ -295,21 +298,27 @@ class Timeline:
         ``wake`` is called, from any thread, when something new waits; not again until it has been taken.
         """
         subscription = Subscription(self, wake, self.last_number if since is None else since)
-        self._subscriptions.add(subscription)
+        with self._lock:
+            self._subscriptions = (*(known for known in self._subscriptions if known() is not None), weakref.ref(subscription))
         self._someone_waits = True
         return subscription
 
+    def _unsubscribe(self, subscription: Subscription) -> None:
+        with self._lock:
+            self._subscriptions = tuple(known for known in self._subscriptions if known() not in (None, subscription))
+
     def _wake_subscribers(self) -> None:
-        for subscription in list(self._subscriptions):
-            with contextlib.suppress(Exception):  # a subscriber's fault is not the server's
-                subscription.wake()
+        for known in self._subscriptions:
+            subscription = known()
+            if subscription is not None:
+                with contextlib.suppress(Exception):  # a subscriber's fault is not the server's
+                    subscription.wake()
 
     def _records_since(self, since: int) -> list[_Record]:
-        behind = self.last_number - since
-        if behind <= 0:
-            return []
-        newest = list(itertools.islice(reversed(self._records), behind + 8))  # one C call: no thread can slip between
-        return sorted((record for record in newest if record[0] > since), key=lambda record: record[0])
+        with self._in_order:
+            while True:
+                with contextlib.suppress(RuntimeError):  # a finalizer recorded between two of these calls
+                    return list(itertools.islice(reversed(self._records), max(0, self.last_number - since)))[::-1]
 
     def _entry(self, record: _Record) -> Entry:
         number, at, connection, side, describe, payload, more = record
@@ -345,7 +354,7 @@ class Subscription:
     def take(self, most: int = 2_000) -> tuple[list[Entry], int]:
         """The new Entries, the newest ``most`` of them, and how many were skipped."""
         self._timeline._someone_waits = True
-        records = _without_a_late_one(self._timeline._records_since(self._seen))
+        records = self._timeline._records_since(self._seen)
         if not records:
             return [], 0
         new, seen = records[-1][0] - self._seen, records[-1][0]
@@ -355,15 +364,7 @@ class Subscription:
 
     def close(self) -> None:
         """Stop being woken. Safe to call twice."""
-        self._timeline._subscriptions.discard(self)
-
-
-def _without_a_late_one(records: list[_Record]) -> list[_Record]:
-    """``records`` up to a gap near their end: a thread that has its number but has not appended yet wakes its readers then."""
-    for index in range(max(1, len(records) - 8), len(records)):
-        if records[index][0] != records[index - 1][0] + 1:
-            return records[:index]
-    return records
+        self._timeline._unsubscribe(self)
 
 
 # Redaction: what must not be saved with a notebook.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -158,6 +160,41 @@ def test_a_subscriber_is_woken_once_and_takes_everything_new_at_once() -> None:
     timeline.note("later")
     assert len(wakes) == 2
     assert [entry.text for entry in subscription.take()[0]] == ["later"]
+
+
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Threads take turns as often as the interpreter can, so that a race shows."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def test_readers_that_come_and_go_while_four_threads_record_get_every_entry_once(eager_threads: None) -> None:
+    timeline, problems = Timeline(entries_limit=100_000), []
+
+    def record() -> None:
+        try:
+            for number in range(2_000):
+                timeline.note(str(number))
+        except Exception as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=record) for _ in range(4)]
+    seen: list[int] = []
+    woken = threading.Event()
+    subscription = timeline.subscribe(woken.set)
+    for thread in threads:
+        thread.start()
+    while woken.wait(timeout=1.0):
+        woken.clear()
+        timeline.subscribe(lambda: None).close()
+        seen += [entry.number for entry in subscription.take(most=100_000)[0]]
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    assert seen == list(range(1, 8_001))
 
 
 def test_a_subscriber_that_never_takes_is_woken_once_whatever_is_recorded() -> None:

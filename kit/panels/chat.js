@@ -62,8 +62,8 @@ function render({ model, el }) {
   });
   connectForm.addEventListener("submit", (event) => {
     event.preventDefault();
+    if (!state.busy) ask("connect", edited ? { path: path.value } : {}); // the kernel may not have said its path yet
     edited = false;
-    if (!state.busy) ask("connect", { path: path.value });
   });
   let edited = false; // a path that the reader has typed is not overwritten before it was used
   path.addEventListener("input", () => {

@@ -54,6 +54,7 @@ class ChatPanel(Panel):
         self.path = path
         self.client: Client | None = None
         self._target = target
+        self._tried = target
         self._handshake = handshake
         self._connections: list[Connection] = []
         self._reconnects = False
@@ -73,11 +74,12 @@ class ChatPanel(Panel):
         if self.client is not None and self.client.state is WebSocketState.CONNECTED:
             await self.disconnect()
         self.path = self.path if path is None else path
-        self._reconnects = False
+        target = self._tried = self._current_target()
         self._set_busy("connecting")
         try:
-            client = await connect(self._current_target(), self.path, name=self.name, timeline=self.timeline, **self._handshake)
+            client = await connect(target, self.path, name=self.name, timeline=self.timeline, **self._handshake)
         except HandshakeRefused as refusal:
+            self._reconnects = self._reconnects and refusal.connection.server_stopped  # replaced again meanwhile
             self._show(refusal.connection)
             raise
         except Exception as error:
@@ -85,6 +87,7 @@ class ChatPanel(Panel):
             raise
         finally:
             self._set_busy("")
+            self._wake()  # the server may have been replaced meanwhile
         self.client, self._reconnects = client, True
         self._show(client.connection)
         loops.background().submit(_keep_reading(client))
@@ -174,7 +177,6 @@ class ChatPanel(Panel):
         for entry in entries:
             if entry.connection in numbers or entry.kind == "notice":
                 changed |= self._fold.feed(entry)
-                self._perhaps_reconnect(entry)
             if (
                 entry.connection in numbers
                 and entry.side == "client"
@@ -183,6 +185,7 @@ class ChatPanel(Panel):
                 changed |= self._note_end(numbers[entry.connection])
         if self._connections:
             changed |= self._note_end(self._connections[-1])  # its handler may have said more since
+        self._perhaps_reconnect()
         state = self._state()
         if not changed and state == self._said:
             return None
@@ -245,14 +248,12 @@ class ChatPanel(Panel):
         self._follow()
         self._tell({**self._reset(), "reset": True, "beganAt": self.timeline.began_at})
 
-    def _perhaps_reconnect(self, entry: Entry) -> None:
-        """Once, when the server of this name has been replaced and this client was connected to the old one."""
-        if entry.details.get("what") != "serving" or not self._reconnects or self.client is None:
+    def _perhaps_reconnect(self) -> None:
+        """Once for each server that replaces the one this client was connected to."""
+        if not self._reconnects or self._busy or not self.client.connection.server_stopped or not isinstance(self._target, Server):
             return
-        last = self.client.connection
-        lost = self.client.state is not WebSocketState.CONNECTED and last.server_stopped
-        if lost and entry.at_seconds > last.opened_seconds:
-            self._reconnects = False
+        if self.client.state is not WebSocketState.CONNECTED and running_server(self._target.name) not in (None, self._tried):
+            self._tried = self._current_target()
             loops.background().submit(self._guarded(self.connect(), {"do": "connect"}))
 
     def _current_target(self) -> Server | str:

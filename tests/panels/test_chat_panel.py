@@ -343,6 +343,24 @@ async def test_a_panel_that_was_connected_follows_the_name_to_the_new_server(ser
     await said(front_end, eventually, "1012, service restart")
 
 
+async def test_a_panel_follows_through_replacements_in_quick_succession(server: Server, show: Show, eventually: Eventually) -> None:
+    front_end = show(panel := ChatPanel(server, "/ws", name="Ana"))
+    await panel.connect()
+    for _ in range(10):
+        for _ in range(3):
+            newest = await serve(app)
+        await eventually(lambda: panel.client.state is WebSocketState.CONNECTED and not panel.client.connection.server_stopped)
+        await state_is(front_end, eventually, "open")
+        assert len(newest.connections) == 1
+
+
+async def test_connect_without_a_path_from_the_front_end_keeps_the_panels_own(server: Server, show: Show, eventually: Eventually) -> None:
+    """A click may come before the front end has been told the path."""
+    front_end = show(ChatPanel(server, "/ws", name="Ana"))
+    front_end.do("connect")
+    await state_is(front_end, eventually, "open")
+
+
 async def test_a_panel_that_nobody_looks_at_reconnects_too(server: Server, eventually: Eventually) -> None:
     panel = ChatPanel(server, "/ws", name="Ana")
     await panel.connect()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import ipaddress
+import re
 import socket
 from typing import Any
 
+from kit.admission import is_loopback
 from kit.errors import ServerStartError
 
-__all__ = ["FIRST_PORT", "bind", "check_address", "check_app", "check_numbers"]
+__all__ = ["FIRST_PORT", "bind", "check_address", "check_admission", "check_app", "check_numbers"]
 
 FIRST_PORT = 8000
 
@@ -57,6 +59,23 @@ def check_address(host: Any, port: Any) -> None:
         ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:
         raise ServerStartError(f"host expects an address of this machine, but got {host!r}. Leave it out for '127.0.0.1'.", port=port) from None
+
+
+def check_admission(host: str, allowed_origins: Any, allowed_hosts: Any, kit_token: Any) -> None:
+    """Raise `ServerStartError` for allow-lists that are none, and for a server that other machines reach without a token."""
+    for name, value, example in (("allowed_origins", allowed_origins, "https://example.org"), ("allowed_hosts", allowed_hosts, "example.org")):
+        if value != "*" and (isinstance(value, str) or not all(isinstance(one, str) for one in value)):
+            raise ServerStartError(f"{name} expects a list of texts or '*', but got {value!r}. Write: {name}=[{example!r}]")
+        if "*" in value and value != "*":
+            raise ServerStartError(f"{name} has '*' inside a list. Write {name}='*' to allow all, or name each one.")
+    for origin in () if allowed_origins == "*" else allowed_origins:
+        if origin != "null" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+/?", origin, re.IGNORECASE):
+            raise ServerStartError(f"allowed_origins expects origins such as 'https://example.org', without a path, but got {origin!r}.")
+    if kit_token is not None and (not isinstance(kit_token, str) or not re.fullmatch(r"[\w.~-]{16,}", kit_token, re.ASCII)):
+        raise ServerStartError("kit_token expects 16 or more letters, digits or -._~ . Make one: import secrets; kit_token=secrets.token_urlsafe()")
+    if kit_token is None and not is_loopback(host):
+        advice = "protect it: import secrets; await serve(app, host=…, kit_token=secrets.token_urlsafe()), or leave host out for this machine only."
+        raise ServerStartError(f"host={host!r} lets other machines reach this server, so {advice}")
 
 
 def check_numbers(**arguments: Any) -> None:

@@ -308,8 +308,9 @@ def connect(
     async def opening() -> Client:
         url = address_of(target, path, query)
         all_headers = dict(headers or {})
-        if cookies:
-            all_headers["Cookie"] = "; ".join(f"{key}={value}" for key, value in cookies.items())
+        all_cookies = {**(cookies or {}), **(target.kit_cookies if isinstance(target, Server) else {})}
+        if all_cookies:
+            all_headers["Cookie"] = "; ".join(f"{key}={value}" for key, value in all_cookies.items())
         kept_in = timeline or timeline_of(target, url)
         wire, connection = await loops.background().run(open_wire(url, name, all_headers, protocol_options, kept_in))
         return Client(wire, connection, kept_in, url)

@@ -28,13 +28,16 @@ _CODES = {
 _STATUSES = {
     400: "The server did not understand the handshake.",
     401: "The server wants to know who is calling: send a token or a cookie.",
-    403: "The handler closed before it accepted, or no WebSocket route has this path; the close code and reason are lost on the way.",
+    403: "The server does not let this client in, or has no WebSocket route with this path; a close code that it meant is lost on the way.",
     404: "Nothing is served at this path.",
     426: "This address wants another protocol version.",
     431: "The request's headers are too large.",
     500: "The handler raised, or returned, before it accepted the connection.",
-    503: "The server takes no more connections now.",
+    408: "The handshake did not come to its end in time; the time is the server's `handshake_timeout_seconds`.",
+    503: "The server takes no more connections now; how many it takes is its `max_connections`.",
 }
+
+_REASON_CHARACTERS = 200  # a validation error's reason can be longer than a Close frame could carry
 
 
 class Explanation(NamedTuple):
@@ -64,6 +67,8 @@ class Ended(Protocol):
     close_frames: list[tuple[str, int, str]]
     accepted: bool
     refused_status: int | None
+    refused_because: str | None
+    meant: tuple[int, str] | None
     handler_error: str | None
     handler_returned: bool
     server_stopped: bool
@@ -105,15 +110,27 @@ def _explain_refusal(connection: Ended) -> Explanation:
     status = connection.refused_status
     sentence = _STATUSES.get(status or 0, "The server answered with HTTP instead of switching to WebSocket.")
     advice = ""
-    if connection.server_stopped:
+    if connection.refused_because:
+        sentence = f"The kit refused it before the app ran: {connection.refused_because}"
+    elif connection.server_stopped:
         sentence = "The server was stopped or replaced before the handshake was over."
+    elif connection.meant and status == 403:
+        sentence, advice = _explain_close_before_accept(*connection.meant)
     elif connection.handler_error:
         sentence, advice = f"Before it accepted, the handler raised {_without_stop(connection.handler_error)}.", "Mend that, or accept first."
     elif status == 500:
         sentence, advice = "The handler returned before it accepted.", "Call `await websocket.accept()` first."
-    elif status == 403:
-        advice = "Check the path; raise HTTPException instead of closing to send a status and a text."
     return Explanation(f"refused {status}", f"HTTP {status}, the handshake was refused", sentence, advice, "bad")
+
+
+def _explain_close_before_accept(code: int, reason: str) -> tuple[str, str]:
+    """What the server meant, and what HTTP made of it."""
+    lost = "HTTP has no close codes, so the client got a bare 403."
+    if (code, reason) == (1000, ""):
+        return f"No WebSocket route has this path, or the handler closed with 1000 before it accepted. {lost}", "Check the path."
+    quoted = f" “{reason[:_REASON_CHARACTERS]}”" if reason else ""
+    sentence = f"The server meant {code}, {name_of(code)},{quoted} but it closed before it accepted. {lost}"
+    return sentence, "Raise HTTPException to send a status and a text, or accept first and then close."
 
 
 def _explain_close_frame(connection: Ended) -> Explanation:

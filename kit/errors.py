@@ -13,6 +13,7 @@ __all__ = [
     "ReceiveTimeout",
     "ServerStartError",
     "StillBlockedWarning",
+    "UnsafeServerWarning",
     "WrongMessageType",
 ]
 
@@ -35,6 +36,10 @@ class ServerStartError(KitError):
 
 class StillBlockedWarning(RuntimeWarning):
     """A stopped server's thread is still inside a call that Python cannot interrupt."""
+
+
+class UnsafeServerWarning(UserWarning):
+    """A check that keeps foreign pages out has been switched off."""
 
 
 class LoopStopped(KitError):

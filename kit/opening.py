@@ -77,6 +77,9 @@ async def open_wire(
     """On the clients' loop: 1. TCP; 2. the handshake (RFC 6455 §4.1); 3. the wire and its connection."""
     protocol = ClientProtocol(url, **protocol_options)
     request = protocol.connect()
+    for header in headers:
+        if header in request.headers:
+            del request.headers[header]  # the caller's own takes its place: two Hosts would be no request at all
     request.headers.update(headers)
     connections: list[Connection] = []
 

@@ -1,4 +1,4 @@
-"""uvicorn's WebSocket protocol class with our taps on its socket, and with the ends of life it lacks."""
+"""uvicorn's protocol classes with our taps on the socket, with limits, and with the ends of life they lack."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.datastructures import Headers
 from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS, Request
@@ -16,11 +17,60 @@ from kit.output import Serving, serving
 from kit.taps import TransportTap, WireTap
 from kit.timeline import Timeline
 
-__all__ = ["TappedWebSocket"]
+__all__ = ["LimitedHttp", "TappedWebSocket"]
 
 # What a handshake cannot be parsed without (RFC 6455 §4.2.1); any other header may be set aside while parsing.
 _HANDSHAKE_HEADERS = (b"host", b"upgrade", b"connection", b"origin", b"sec-websocket-")
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+class LimitedHttp(H11Protocol):
+    """Where every connection begins: uvicorn's HTTP, with a limit on how many there are and on how long a request may take to come.
+
+    A WebSocket handshake that has come whole is handed on to `TappedWebSocket`. Lives on the server's loop.
+    """
+
+    def __init__(self, timeline: Timeline, max_connections: int, handshake_timeout_seconds: float, **uvicorn_arguments: Any) -> None:
+        super().__init__(**uvicorn_arguments)
+        self.timeline = timeline
+        self.logger = _logger
+        self._max_connections = max_connections
+        self._handshake_timeout_seconds = handshake_timeout_seconds
+        self._handshake_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        if len(self.connections) > self._max_connections:
+            self._turn_away(HTTPStatus.SERVICE_UNAVAILABLE, f"this server takes at most max_connections={self._max_connections} at a time")
+            return
+        self._handshake_timer = self.loop.call_later(self._handshake_timeout_seconds, self._too_slow)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        if self._handshake_timer is not None and (self.cycle is not None or self.transport.is_closing()):
+            self._handshake_timer.cancel()
+
+    def handle_websocket_upgrade(self, event: Any) -> None:
+        self._handshake_timer.cancel()
+        super().handle_websocket_upgrade(event)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._handshake_timer is not None:
+            self._handshake_timer.cancel()
+        super().connection_lost(exc)
+
+    def _too_slow(self) -> None:
+        limit = f"handshake_timeout_seconds={self._handshake_timeout_seconds:g}"
+        self._turn_away(HTTPStatus.REQUEST_TIMEOUT, f"no whole request came within {limit}")
+
+    def _turn_away(self, status: HTTPStatus, why: str) -> None:
+        self.timeline.note(f"a connection was turned away with HTTP {status.value}: {why}", what="refused")
+        body = f"Refused: {why}.\n".encode()
+        head = f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.transport.write(head.encode() + body)
+        self.transport.close()
 
 
 class TappedWebSocket(WebSocketsSansIOProtocol):

@@ -1,4 +1,4 @@
-"""serve(): a real uvicorn server inside this kernel, in a thread and an event loop of its own."""
+"""serve(): a real uvicorn server inside this kernel, in a thread of its own or on the notebook's loop."""
 
 from __future__ import annotations
 
@@ -9,29 +9,25 @@ import inspect
 import socket
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
-
-import uvicorn
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from kit import loops, source
-from kit.binding import FIRST_PORT, bind, check_address, check_app, check_numbers
-from kit.errors import LoopStopped, ServerStartError, StillBlockedWarning
+from kit.admission import Admission
+from kit.binding import FIRST_PORT, bind, check_address, check_admission, check_app, check_numbers
+from kit.engine import Engine, Limits, shut_socket
+from kit.errors import LoopStopped, ServerStartError, StillBlockedWarning, UnsafeServerWarning
 from kit.output import Serving, capture_output, serving
-from kit.protocol import TappedWebSocket
 from kit.source import Place
-from kit.taps import AsgiTap
 from kit.timeline import Connection, Timeline
+from kit.watch import Blocked, LoopWatch
 
-__all__ = ["Blocked", "Server", "ServerStatistics", "running_server", "serve", "stop_all"]
+__all__ = ["Page", "Server", "ServerStatistics", "running_server", "serve", "server_at", "stop_all"]
 
 T = TypeVar("T")
 
 START_SECONDS = 5.0
-GRACE_SECONDS = 0.15
-BLOCKED_AFTER_SECONDS = 0.4
-WATCH_SECONDS = 0.25
 
 
 class ServerStatistics(NamedTuple):
@@ -46,18 +42,11 @@ class ServerStatistics(NamedTuple):
     blocked_seconds: float
 
 
-class Blocked(NamedTuple):
-    """A server's loop that runs one piece of code without ever awaiting.
+class Page(NamedTuple):
+    """A page that a server serves, as `Server.open` returns it; a notebook cell that ends with it shows the page."""
 
-    Attributes:
-        since_seconds: how long it has been blocked.
-        place: the reader's line that it is on.
-        connection: the number of the connection whose handler that line belongs to, if it is one.
-    """
-
-    since_seconds: float
-    place: Place | None
-    connection: int | None
+    server: Server
+    path: str
 
 
 class HandlerStopped(BaseException):
@@ -72,29 +61,29 @@ class Server:
         app: the application it runs, unmodified.
         host: the address it is bound to.
         port: the port it is bound to.
+        runs_in: ``"thread"`` or ``"kernel"``.
         timeline: everything that happened on both sides of its connections. A server that replaces this one goes on with
             the same Timeline.
         state: ``"starting"``, ``"serving"``, ``"stopping"`` or ``"stopped"``.
     """
 
-    def __init__(self, app: Callable[..., Awaitable[None]], *, name: str, host: str, timeline: Timeline, options: dict[str, Any]) -> None:
-        self.name = name
-        self.app = app
-        self.host = host
+    def __init__(self, plan: _Plan, timeline: Timeline) -> None:
+        self.name = plan.name
+        self.app = plan.app
+        self.host = plan.host
         self.port = 0
+        self.runs_in = "kernel" if plan.host_loop else "thread"
         self.timeline = timeline
         self.state = "starting"
-        self._options = options
+        self._admission = plan.admission
+        self._engine = Engine(plan.app, timeline, plan.admission, plan.limits, plan.uvicorn_options)
+        self._loop: loops.LoopThread | loops.HostLoop | None = plan.host_loop
         self._began = time.monotonic()
-        self._tap = AsgiTap(app)
-        self._uvicorn: uvicorn.Server | None = None
         self._socket: socket.socket | None = None
-        self._thread: loops.LoopThread | None = None
+        self._watch: LoopWatch | None = None
         self._watch_task: asyncio.Task[None] | None = None
         self._stop_task: asyncio.Task[Place | None] | None = None
         self._kept_port: int | None = None  # where this name was served last
-        self._asked: float | None = None  # when the loop was asked whether it turns, until it answers
-        self._blocked_noted = False
 
     @property
     def url(self) -> str:
@@ -119,12 +108,18 @@ class Server:
     @property
     def blocked(self) -> Blocked | None:
         """Where the server's loop is stuck, or None while it answers; readable while it is stuck."""
-        asked = self._asked
-        silent_seconds = time.monotonic() - asked if asked else 0.0
-        if self.state != "serving" or silent_seconds < BLOCKED_AFTER_SECONDS:
-            return None
-        frame = self._thread.frame()
-        return Blocked(silent_seconds, source.innermost_place(frame), _connection_in(frame))
+        return self._watch.blocked if self._watch is not None and self.state == "serving" else None
+
+    @property
+    def kit_cookies(self) -> dict[str, str]:
+        """The cookies by which the kit's own clients show the server's ``kit_token``."""
+        return self._admission.cookies
+
+    def open(self, path: str = "/") -> Page:
+        """The page at ``path`` for the end of a cell: it is shown in a frame, with a link, at the address that the reader's browser can reach."""
+        if not isinstance(path, str) or not path.startswith("/"):
+            raise ValueError(f"path expects a text that begins with '/', but got {path!r}. Write: server.open('/')")
+        return Page(self, path)
 
     async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the server's own loop and return its result.
@@ -139,10 +134,10 @@ class Server:
         if not inspect.iscoroutine(coroutine):
             called = f"{getattr(coroutine, '__name__', 'function')}(…)"
             raise TypeError(f"server.run() expects a coroutine, but got {type(coroutine).__name__}. Write: await server.run({called})")
-        if self._thread is None or self.state == "stopped":
+        if self._loop is None or self.state == "stopped":
             coroutine.close()
             raise LoopStopped(f"server {self.name!r} is {self.state}. Start it again: server = await serve(app, name={self.name!r})")
-        return await self._thread.run(coroutine)
+        return await self._loop.run(coroutine)
 
     async def stop(self, *, code: int = 1001, within_seconds: float = 1.0) -> None:
         """Close every connection with ``code`` (RFC 6455 §7.4.1), then free the port.
@@ -178,20 +173,21 @@ class Server:
     # Start and stop, on the background loop.
 
     async def _start(self, port: int | None) -> None:
-        """1. bind the socket; 2. start the thread and its loop; 3. run the app's start-up and listen; 4. watch."""
+        """1. bind the socket; 2. have a loop; 3. run the app's start-up and listen; 4. watch."""
         try:
             self._socket = bind(self.host, port, self._kept_port, {s.port: s.name for s in _servers.values() if s.state == "serving"})
         except ServerStartError:
             self.state = "stopped"
             raise
-        self.port = self._socket.getsockname()[1]
+        self.port = self._admission.port = self._socket.getsockname()[1]
         capture_output.acquire()
-        self._thread = loops.LoopThread(f"kit-server-{self.name}", enter=partial(serving.set, Serving(self.timeline)))
+        if self._loop is None:
+            self._loop = loops.LoopThread(f"kit-server-{self.name}", enter=partial(serving.set, Serving(self.timeline)))
         try:
             async with asyncio.timeout(START_SECONDS):
-                await self._thread.run(self._listen())
+                await self._loop.run(self._engine.listen(self.host, self._socket))
         except TimeoutError:
-            place = source.innermost_place(self._thread.frame())
+            place = source.innermost_place(self._loop.frame())
             await self._interrupt(0.3)
             await self._tear_down()
             advice = f"The app's start-up did not end within {START_SECONDS:g} s; it is in {place}. Let its lifespan reach `yield` sooner."
@@ -201,32 +197,9 @@ class Server:
             raise
         self.state = "serving"
         self._kept_port = self.port
-        self._watch_task = asyncio.create_task(self._watch())
+        self._watch = LoopWatch(self._loop, self.timeline)
+        self._watch_task = asyncio.create_task(self._watch.run())
         self.timeline.note(f"serving at {self.url}", what="serving", name=self.name, url=self.url)
-
-    async def _listen(self) -> None:
-        """On the server's loop: everything that uvicorn does before it serves."""
-        serving.set(Serving(self.timeline))
-        config = uvicorn.Config(
-            self._tap,
-            host=self.host,
-            port=self.port,
-            ws=partial(TappedWebSocket, self.timeline),
-            log_config=None,
-            h11_max_incomplete_event_size=1 << 18,
-            **self._options,
-        )
-        config.load()
-        self._uvicorn = uvicorn.Server(config)
-        self._uvicorn.lifespan = config.lifespan_class(config)
-        try:
-            await self._uvicorn.startup(sockets=[self._socket])
-        except SystemExit:
-            error = self._tap.lifespan_error
-            raise ServerStartError(
-                f"the app's lifespan start-up failed with {type(error).__name__}: {error}.{_where(error)} Mend it and call serve() again."
-            ) from error
-        self._main_task = asyncio.create_task(self._uvicorn.main_loop())  # keeps the Date header right
 
     async def _stop(self, code: int, within_seconds: float) -> Place | None:
         """Stop to the end, whoever is cancelled meanwhile; a second call waits for the first one's end."""
@@ -239,13 +212,15 @@ class Server:
 
     async def _stop_to_the_end(self, code: int, within_seconds: float) -> Place | None:
         """1. ask the loop to close everything; 2. if it does not answer, take its sockets away and interrupt it."""
-        closing = asyncio.ensure_future(self._thread.run(self._close_everything(code, within_seconds / 2)))
-        done, _ = await asyncio.wait([closing], timeout=within_seconds / 2)
-        if not done and await self._interrupt(within_seconds / 2):
-            done, _ = await asyncio.wait([closing], timeout=within_seconds)
-        place = None if done else source.innermost_place(self._thread.frame())
-        closing.cancel()
-        await asyncio.gather(closing, return_exceptions=True)
+        place = None
+        if self._loop.alive:
+            closing = asyncio.ensure_future(self._loop.run(self._engine.close(code, within_seconds / 2)))
+            done, _ = await asyncio.wait([closing], timeout=within_seconds / 2)
+            if not done and await self._interrupt(within_seconds / 2):
+                done, _ = await asyncio.wait([closing], timeout=within_seconds)
+            place = None if done else source.innermost_place(self._loop.frame())
+            closing.cancel()
+            await asyncio.gather(closing, return_exceptions=True)
         await self._tear_down()
         self.timeline.note(f"stopped; port {self.port} is free", what="stopped", name=self.name)
         return place
@@ -254,82 +229,47 @@ class Server:
         """Free a loop that is blocked by raising `HandlerStopped` in it; True once it answers."""
         deadline = time.monotonic() + within_seconds
         answers: list[bool] = []
-        self._thread.call_soon(answers.append, True)
+        self._loop.call_soon(answers.append, True)
         await asyncio.sleep(0.02)
         if not answers:
             self._shut_sockets()
         while not answers and time.monotonic() < deadline:
-            self._thread.interrupt(HandlerStopped)
+            self._loop.interrupt(HandlerStopped)
             await asyncio.sleep(0.05)
         return bool(answers)
 
-    async def _close_everything(self, code: int, lifespan_seconds: float) -> None:
-        """On the server's loop: 1. no new connections; 2. Close frames; 3. cancel; 4. abort; 5. the app's shutdown."""
-        server = self._uvicorn
-        assert server is not None
-        server.should_exit = True
-        for listener in server.servers:
-            listener.close()
-        for connection in list(server.server_state.connections):
-            connection.go_away(code) if isinstance(connection, TappedWebSocket) else connection.shutdown()
-        await self._wait_for_handlers()
-        for task in server.server_state.tasks:
-            task.cancel(msg="the server is stopping")
-        await self._wait_for_handlers()
-        for connection in list(server.server_state.connections):
-            connection.transport.abort()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(lifespan_seconds):
-                await server.lifespan.shutdown()
-
-    async def _wait_for_handlers(self) -> None:
-        """Until every handler and socket has ended, or the grace is over."""
-        state = self._uvicorn.server_state
-        deadline = time.monotonic() + GRACE_SECONDS
-        while (state.tasks or state.connections) and time.monotonic() < deadline:  # noqa: ASYNC110, uvicorn has no event for it
-            await asyncio.sleep(0.005)
-
     def _shut_sockets(self) -> None:
         """From outside a loop that does not answer: the port stops listening, and every peer sees its socket end."""
-        sockets = [self._socket]
-        if self._uvicorn is not None:
-            sockets += [c.transport.get_extra_info("socket") for c in list(self._uvicorn.server_state.connections)]
-        for held in sockets:
-            with contextlib.suppress(OSError, AttributeError), socket.socket(fileno=socket.dup(held.fileno())) as handle:
-                handle.shutdown(socket.SHUT_RDWR)
+        shut_socket(self._socket)
+        self._engine.shut_sockets()
 
     async def _tear_down(self) -> None:
-        """Stop watching, free the port and end the thread; what is left is only what cannot be ended."""
+        """Stop watching, free the port and part with the loop; what is left is only what cannot be ended."""
         self.state = "stopped"
         if self._watch_task is not None:
             self._watch_task.cancel()
         self._shut_sockets()
-        self._thread.when_ended(self._socket.close)
-        self._thread.stop()
+        self._loop.call_soon(self._engine.give_up)
+        self._loop.when_ended(self._socket.close)
+        self._loop.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.5):
-                await self._thread.ended()
+                await self._loop.ended()
         capture_output.release()
 
-    async def _watch(self) -> None:
-        """Notice, from another loop, when the server's loop stops answering, and when it answers again."""
-        while True:
-            if self._asked is None:
-                self._asked = time.monotonic()
-                self._thread.call_soon(self._answer)
-            await asyncio.sleep(WATCH_SECONDS)
-            blocked = self.blocked
-            if blocked and not self._blocked_noted:
-                self._blocked_noted = True
-                text = f"the server's loop is blocked; nothing else is served until this line ends: {blocked.place}"
-                self.timeline.note(text, what="blocked", number=blocked.connection)
 
-    def _answer(self) -> None:
-        """On the server's loop: it turns."""
-        if self._blocked_noted and self._asked:
-            self._blocked_noted = False
-            self.timeline.note(f"the server's loop answers again, after {time.monotonic() - self._asked:.1f} s", what="unblocked")
-        self._asked = None
+class _Plan(NamedTuple):
+    """What `serve` was asked for, checked."""
+
+    app: Callable[..., Awaitable[None]]
+    name: str
+    port: int | None
+    host: str
+    host_loop: loops.HostLoop | None
+    recording: bool
+    admission: Admission
+    limits: Limits
+    uvicorn_options: dict[str, Any]
 
 
 class _Starting:
@@ -360,34 +300,55 @@ def serve(
     name: str = "main",
     port: int | None = None,
     host: str = "127.0.0.1",
-    compression: bool = False,
+    runs_in: Literal["thread", "kernel"] = "thread",
+    allowed_origins: Iterable[str] | Literal["*"] = (),
+    allowed_hosts: Iterable[str] | Literal["*"] = (),
+    kit_token: str | None = None,
+    max_connections: int = 1000,
     max_message_bytes: int = 16 * 2**20,
+    handshake_timeout_seconds: float = 10.0,
     ping_interval_seconds: float | None = 20.0,
     ping_timeout_seconds: float | None = 20.0,
+    compression: bool = False,
     recording: bool = True,
 ) -> _Starting:
     """Start ``app`` on a real uvicorn server inside this kernel: ``server = await serve(app)``.
 
-    Also ``async with serve(app) as server``, which stops it at the end. The server has a thread and an event loop of its
-    own, so that a busy cell does not delay it. It is ready when this returns. Calling it again with the same ``name``
-    replaces that server: its connections are closed with 1012, the port stays, the Timeline goes on.
+    Also ``async with serve(app) as server``, which stops it at the end. The server is ready when this returns. Calling it
+    again with the same ``name`` replaces that server: its connections are closed with 1012, the port stays, the Timeline
+    goes on.
+
+    It is safe by default: a WebSocket handshake from a page of another origin (RFC 6454), and any request that calls this
+    machine by a foreign name, is refused with HTTP 403 before the app runs. Pages of the notebook that shows its panels may connect.
 
     Args:
         app: an ASGI application, for example a ``FastAPI()``.
         name: one name, one server; give each section of a notebook its own.
         port: None takes 8000 or the next free port and says so; a number is taken strictly; 0 is any free port.
-        host: the address to bind.
-        compression: offer per-message compression (RFC 7692); it costs time, so it is off.
+        host: the address to bind; one that other machines reach needs a ``kit_token``.
+        runs_in: ``"thread"``, a thread and an event loop of its own, so that a busy cell does not delay the server and a
+            blocked server does not stop the notebook; or ``"kernel"``, the running loop, with nest-asyncio applied to it,
+            so that blocking calls such as ``asyncio.run(…)`` in a cell keep the server alive.
+        allowed_origins: more origins whose pages may connect, or ``"*"``, which switches the check off.
+        allowed_hosts: more names by which it may be called, or ``"*"``, which switches the check off.
+        kit_token: a secret of 16 characters or more, wanted from everybody as ``?kit_token=`` or as a cookie. The app
+            never sees it, and it is never recorded.
+        max_connections: more sockets at a time are turned away with HTTP 503.
         max_message_bytes: a longer message closes the connection with 1009.
+        handshake_timeout_seconds: a request that has not come whole by then is answered with HTTP 408.
         ping_interval_seconds: between two keepalive pings; None sends none.
         ping_timeout_seconds: how long a pong may take before the connection is closed with 1011.
+        compression: offer per-message compression (RFC 7692); it costs time, so it is off.
         recording: False leaves the Timeline empty and the taps out.
 
     Raises:
         ServerStartError: within 5 seconds, with the reason; nothing is left running. A server that it should have
             replaced goes on when the arguments were wrong, and is stopped when the new app failed to start.
+
+    Warns:
+        UnsafeServerWarning: a check was switched off.
     """
-    options = {
+    uvicorn_options = {
         "ws_per_message_deflate": compression,
         "ws_max_size": max_message_bytes,
         "ws_ping_interval": ping_interval_seconds,
@@ -397,9 +358,20 @@ def serve(
     async def start() -> Server:
         check_app(app)
         check_address(host, port)
-        check_numbers(max_message_bytes=max_message_bytes, ping_interval_seconds=ping_interval_seconds, ping_timeout_seconds=ping_timeout_seconds)
+        check_numbers(
+            max_connections=max_connections,
+            max_message_bytes=max_message_bytes,
+            handshake_timeout_seconds=handshake_timeout_seconds,
+            ping_interval_seconds=ping_interval_seconds,
+            ping_timeout_seconds=ping_timeout_seconds,
+        )
+        check_admission(host, allowed_origins, allowed_hosts, kit_token)
+        _warn_of_what_is_off(allowed_origins, allowed_hosts)
         was_there = name in _servers
-        server = await loops.background().run(_orchestrate(_replace, app, name, port, host, recording, options))
+        admission = Admission(origins=allowed_origins, hosts=allowed_hosts, token=kit_token, bound_host=host)
+        limits = Limits(max_connections, handshake_timeout_seconds)
+        plan = _Plan(app, name, port, host, _host_loop(runs_in), recording, admission, limits, uvicorn_options)
+        server = await loops.background().run(_orchestrate(_replace, plan))
         if port is None and server.port != FIRST_PORT and not was_there:
             print(f"Server {name!r} is at {server.url}.")
         return server
@@ -438,32 +410,39 @@ async def _orchestrate(step: Callable[..., Coroutine[Any, Any, T]], *args: Any) 
         return await step(*args)
 
 
-async def _replace(app: Any, name: str, port: int | None, host: str, recording: bool, options: dict[str, Any]) -> Server:
+async def _replace(plan: _Plan) -> Server:
     """1. stop the server of that name; 2. start the new one on its port and Timeline; 3. register it."""
-    old = _servers.get(name)
+    old = _servers.get(plan.name)
     timeline = old.timeline if old else Timeline()
-    timeline.recording = recording
+    timeline.recording = plan.recording
     if old is not None:
         await old._stop(1012, 1.0)
-    server = Server(app, name=name, host=host, timeline=timeline, options=options)
+    server = Server(plan, timeline)
     server._kept_port = old._kept_port if old else None
-    _servers[name] = server
-    await server._start(port)
+    _servers[plan.name] = server
+    await server._start(plan.port)
     return server
 
 
-def _where(error: BaseException | None) -> str:
-    lines = source.readers_lines(error.__traceback__) if error else []
-    return f" It came from {lines[-1]}." if lines else ""
+def _host_loop(runs_in: str) -> loops.HostLoop | None:
+    """The running loop, made ready for nested calls, if the server is to run on it."""
+    if runs_in == "thread":
+        return None
+    if runs_in != "kernel":
+        raise ServerStartError(f"runs_in expects 'thread' or 'kernel', but got {runs_in!r}. Leave it out for a thread of its own.")
+    try:
+        loops.allow_nesting()
+    except ValueError as error:
+        raise ServerStartError(f"runs_in='kernel' needs an event loop of asyncio's own, but: {error}. Leave it out for a thread of its own.") from None
+    return loops.HostLoop()
 
 
-def _connection_in(frame: Any) -> int | None:
-    """The number of the connection whose handler runs in ``frame``'s stack."""
-    while frame is not None:
-        if frame.f_code is AsgiTap._serve_websocket.__code__:
-            return frame.f_locals["here"].connection.number
-        frame = frame.f_back
-    return None
+def _warn_of_what_is_off(allowed_origins: Any, allowed_hosts: Any) -> None:
+    off = [name for name, value in (("allowed_origins", allowed_origins), ("allowed_hosts", allowed_hosts)) if value == "*"]
+    if off:
+        danger = "while this server runs, any web page that you open may connect to it"
+        text = f"{' and '.join(off)}='*': {danger}. Good for a lesson; where it matters, list the pages or names instead."
+        warnings.warn(text, UnsafeServerWarning, stacklevel=3)
 
 
 def _stop_at_exit() -> None:

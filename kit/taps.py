@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from types import FrameType
 from typing import Any
 
 from kit import frames, source
+from kit.admission import blotted
 from kit.loops import Mailbox, run_on
 from kit.output import serving
 from kit.timeline import PREVIEW_CHARACTERS, Connection, Payload, SamePayload, Timeline, size_bytes
 
-__all__ = ["AsgiTap", "HandlerTap", "TransportTap", "WireTap"]
+__all__ = ["AsgiTap", "HandlerTap", "TransportTap", "WireTap", "connection_in"]
 
 LONG_BYTES = 4096
 _BODY_KEPT_BYTES = 4096
@@ -106,7 +108,7 @@ class _Direction:
         return self._timeline.keep(frame, is_frame=True)
 
     def _head(self, head: bytes) -> None:
-        body = b""
+        head, body = blotted(head), b""
         if self._is_response and not head.startswith(b"HTTP/1.1 101"):
             body = self._cutter.rest()[:_BODY_KEPT_BYTES]
             status = head[9:12]
@@ -159,11 +161,13 @@ class AsgiTap:
 
     Attributes:
         lifespan_error: the exception with which the app's lifespan start-up failed.
+        lifespan_task: the task in which its lifespan runs.
     """
 
     def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
         self.app = app
         self.lifespan_error: BaseException | None = None
+        self.lifespan_task: asyncio.Task[Any] | None = None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -190,11 +194,21 @@ class AsgiTap:
             here.flush()
 
     async def _serve_lifespan(self, scope: Message, receive: Receive, send: Send) -> None:
+        self.lifespan_task = asyncio.current_task()
         try:
             await self.app(scope, receive, send)
         except BaseException as error:
             self.lifespan_error = error
             raise
+
+
+def connection_in(frame: FrameType | None) -> int | None:
+    """The number of the connection whose handler runs in ``frame``'s stack."""
+    while frame is not None:
+        if frame.f_code is AsgiTap._serve_websocket.__code__:
+            return frame.f_locals["here"].connection.number
+        frame = frame.f_back
+    return None
 
 
 class HandlerTap:
@@ -257,6 +271,8 @@ class HandlerTap:
         if kind == "websocket.send":
             self._sent += 1
         else:
+            if kind == "websocket.close" and not connection.accepted:
+                connection.meant = (message.get("code", 1000), str(message.get("reason") or ""))
             connection.application_state = _application_state_after(message, connection)
             connection.accepted = connection.accepted or kind == "websocket.accept"
         if self._record is not None:

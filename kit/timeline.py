@@ -86,6 +86,8 @@ class Connection:
         opened_seconds: when it was opened, and ended_seconds when it ended, in seconds since the Timeline began.
         close_frames: every Close frame sent, in order, as (side, code, reason).
         refused_status: the HTTP status of a refused handshake.
+        refused_because: why the kit refused it before the app ran.
+        meant: the code and reason of a close that the handler sent before it accepted; they never reach the client.
         handler_error: the exception that ended the handler, as text.
         handler_returned: whether the handler came to its end.
         server_stopped: whether the server closed the connection because it stopped or was replaced.
@@ -103,6 +105,8 @@ class Connection:
     close_frames: list[tuple[str, int, str]] = field(default_factory=list)
     accepted: bool = False
     refused_status: int | None = None
+    refused_because: str | None = None
+    meant: tuple[int, str] | None = None
     handler_error: str | None = None
     handler_returned: bool = False
     server_stopped: bool = False

@@ -308,12 +308,12 @@ async def test_what_the_handshake_carries_arrives(server: Server) -> None:
         headers={"X-Extra": "yes", "Authorization": "Bearer abc"},
         cookies={"session": "s1", "theme": "dark"},
         query={"token": "a b&c=ü", "tag": ["x", "y"]},
-        origin="https://example.org",
+        origin=server.url,
     ) as client:
         seen = await client.receive_json(timeout=5.0)
         headers = dict(seen["headers"])
         assert seen["subprotocols"] == ["v2.chat", "v1.chat"]
-        assert (headers["x-extra"], headers["authorization"], headers["origin"]) == ("yes", "Bearer abc", "https://example.org")
+        assert (headers["x-extra"], headers["authorization"], headers["origin"]) == ("yes", "Bearer abc", server.url)
         assert seen["cookies"] == {"session": "s1", "theme": "dark"}
         assert seen["query"] == [["a", "1"], ["token", "a b&c=ü"], ["tag", "x"], ["tag", "y"]]
         assert client.subprotocol == "v2.chat"

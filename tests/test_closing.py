@@ -82,7 +82,7 @@ def test_a_handshake_that_nobody_answered_is_no_closed_connection() -> None:
     assert (explanation.pill, explanation.severity) == ("not connected", "bad")
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 418, 426, 431, 500, 503])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 418, 426, 431, 500, 503])
 def test_a_refusal_names_its_status(status: int) -> None:
     explanation = explain(ended(accepted=False, refused_status=status))
     assert (explanation.pill, explanation.severity) == (f"refused {status}", "bad")
@@ -97,6 +97,24 @@ def test_a_refusal_by_an_exception_names_the_exception() -> None:
 
 def test_a_refusal_with_403_says_that_the_close_code_is_lost() -> None:
     assert "lost" in explain(ended(accepted=False, refused_status=403)).sentence
+
+
+def test_a_close_before_accept_says_what_the_server_meant_and_what_the_client_got() -> None:
+    explanation = explain(ended(accepted=False, refused_status=403, meant=(1008, "members only")))
+    assert "1008, policy violation, “members only”" in explanation.sentence
+    assert "a bare 403" in explanation.sentence
+    assert "HTTPException" in explanation.advice
+
+
+def test_an_unknown_path_is_told_from_a_refusal_by_the_handler() -> None:
+    unknown = explain(ended(accepted=False, refused_status=403, meant=(1000, "")))
+    assert "No WebSocket route has this path" in unknown.sentence
+    assert unknown.advice == "Check the path."
+
+
+def test_what_the_kit_refused_says_why() -> None:
+    explanation = explain(ended(accepted=False, refused_status=403, refused_because="the origin 'http://evil.example' is foreign"))
+    assert "http://evil.example" in explanation.sentence
 
 
 def test_an_explanation_reads_as_one_text_without_gaps() -> None:

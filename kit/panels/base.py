@@ -12,6 +12,7 @@ import anywidget
 import traitlets
 
 from kit import loops
+from kit.admission import notebook_pages
 from kit.timeline import Entry, Timeline
 
 __all__ = ["Panel", "front_end"]
@@ -76,6 +77,7 @@ class Panel(anywidget.AnyWidget):
         """From any thread: nothing here waits."""
         what, view = message.get("do"), message.get("view", "")
         if what == "hello":
+            notebook_pages.add(message.get("origin"))
             self._views.add(view)
             loops.panels().call_soon(self._greet, view)
         elif what == "bye":

@@ -102,7 +102,7 @@ function connectView(model, el, panel, onMessage) {
   watcher.observe(el, { attributes: true, attributeFilter: ["class"] });
   if (el.parentElement) watcher.observe(el.parentElement, { attributes: true, attributeFilter: ["class"] });
   let waiting = setTimeout(() => say("The kernel does not answer yet. It may be busy; this panel goes on when it is free."), 4000);
-  ask("hello");
+  ask("hello", { origin: location.origin }); // what this page opens may connect to the server
   const close = () => {
     clearTimeout(waiting);
     watcher.disconnect();

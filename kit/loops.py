@@ -50,9 +50,9 @@ async def run_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any,
     Raises:
         LoopStopped: ``loop`` has ended, or ends before the coroutine does.
     """
-    if asyncio.get_running_loop() is loop:
-        return await coroutine
     contained = _contain_exit(coroutine)
+    if asyncio.get_running_loop() is loop:
+        return await contained
     pending = _pending.setdefault(loop, set())
     try:
         future = asyncio.run_coroutine_threadsafe(contained, loop)

@@ -1,10 +1,15 @@
-"""serve(): it starts or says why not, it replaces by name, and it stops whatever its handlers do."""
+"""serve(): it starts or says why not, it replaces by name, and it stops whatever its handlers do.
+
+One contract for both places: every test here runs with the server in a thread of its own and on the loop of its caller, but
+for those marked ``needs_a_thread``, which say why.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import contextlib
+import functools
 import gc
 import os
 import signal
@@ -30,17 +35,19 @@ from tests.apps import app
 ROOT = Path(__file__).parent.parent
 
 
-@contextlib.contextmanager
-def peer_that_never_reads(server: Server, path: str) -> Iterator[socket.socket]:
+@contextlib.asynccontextmanager
+async def peer_that_never_reads(server: Server, path: str) -> AsyncIterator[socket.socket]:
     """A client that shakes hands and then never takes another byte from its socket."""
+    key = base64.b64encode(os.urandom(16)).decode()
+    upgrade = f"Host: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13"
+    loop = asyncio.get_running_loop()
     with socket.socket() as peer:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        peer.settimeout(5.0)
-        peer.connect(("127.0.0.1", server.port))
-        key = base64.b64encode(os.urandom(16)).decode()
-        upgrade = f"Host: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13"
-        peer.sendall(f"GET {path} HTTP/1.1\r\n{upgrade}\r\n\r\n".encode())
-        assert peer.recv(12) == b"HTTP/1.1 101"
+        peer.setblocking(False)
+        async with asyncio.timeout(5.0):
+            await loop.sock_connect(peer, ("127.0.0.1", server.port))
+            await loop.sock_sendall(peer, f"GET {path} HTTP/1.1\r\n{upgrade}\r\n\r\n".encode())
+            assert await loop.sock_recv(peer, 12) == b"HTTP/1.1 101"
         yield peer
 
 
@@ -63,10 +70,34 @@ def server_threads() -> list[str]:
 
 left_by_others: list[threading.Thread] = []
 
+BLOCKS = "something blocks here; on the caller's own loop that stops the caller too, and nobody may interrupt the reader's thread"
+STUBBORN = "a handler that will not be cancelled ends with its loop, and the caller's own loop goes on"
+OWN_PROCESS = "it starts a Python of its own, whose script says where the server runs"
+
 
 @pytest.fixture(autouse=True)
 def only_own_threads_count() -> None:
     left_by_others[:] = threading.enumerate()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    only_a_thread = any(metafunc.definition.iter_markers("needs_a_thread"))
+    metafunc.parametrize("place", ["thread"] if only_a_thread else ["thread", "kernel"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where this module's ``serve`` runs its servers; what nest-asyncio patches for the kernel's place is put back."""
+    monkeypatch.setattr(sys.modules[__name__], "serve", functools.partial(serve, runs_in=request.param))
+    patched = [asyncio, asyncio.events, asyncio.futures, asyncio.tasks, asyncio.SelectorEventLoop, asyncio.BaseEventLoop, type(asyncio.get_event_loop_policy())]
+    before = [dict(vars(owner)) for owner in patched]
+    yield request.param
+    for owner, attributes in zip(patched, before, strict=True):
+        for name in vars(owner).keys() - attributes.keys():
+            delattr(owner, name)
+        for name, value in attributes.items():
+            if vars(owner)[name] is not value:
+                setattr(owner, name, value)
 
 
 def open_files() -> int:
@@ -210,6 +241,7 @@ async def test_a_start_up_that_never_ends_is_given_up_in_five_seconds() -> None:
     assert server_threads() == []
 
 
+@pytest.mark.needs_a_thread(BLOCKS)
 async def test_a_start_up_that_blocks_is_given_up_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kit.server, "START_SECONDS", 0.5)
 
@@ -266,8 +298,9 @@ async def test_an_app_without_a_lifespan_is_served() -> None:
         assert await client.receive_text(timeout=5.0) == "/bare"
 
 
-async def test_the_lifespan_runs_on_the_servers_loop_and_shares_its_state() -> None:
+async def test_the_lifespan_runs_on_the_servers_loop_and_shares_its_state(place: str) -> None:
     steps: list[object] = []
+    thread = "kit-server-living" if place == "thread" else threading.current_thread().name
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict]:
@@ -284,8 +317,8 @@ async def test_the_lifespan_runs_on_the_servers_loop_and_shares_its_state() -> N
         await websocket.receive()
 
     async with serve(living, port=0, name="living") as server, connect(server, "/ws") as client:
-        assert await client.receive_json(timeout=5.0) == [42, "kit-server-living"]
-    assert steps == ["kit-server-living", "shut down"]
+        assert await client.receive_json(timeout=5.0) == [42, thread]
+    assert steps == [thread, "shut down"]
 
 
 # Ports.
@@ -340,7 +373,7 @@ async def test_a_failed_start_does_not_change_what_port_none_means() -> None:
 # Replace by name.
 
 
-async def test_serving_again_twenty_times_leaves_one_server_one_port_and_no_leak() -> None:
+async def test_serving_again_twenty_times_leaves_one_server_one_port_and_no_leak(place: str) -> None:
     first = await serve(app, port=0, name="again")
     async with connect(first, "/ws") as client:
         await client.ping()
@@ -354,7 +387,7 @@ async def test_serving_again_twenty_times_leaves_one_server_one_port_and_no_leak
         await client.send_text("hi")
         assert await client.receive_text(timeout=5.0) == "hi"
     assert numbers == list(range(2, 22))
-    assert server_threads() == ["kit-server-again"]
+    assert server_threads() == (["kit-server-again"] if place == "thread" else [])
     assert first.state == "stopped"
     await client.close()
     gc.collect()
@@ -393,6 +426,7 @@ async def test_wrong_arguments_leave_the_running_server_alone() -> None:
         await client.ping()
 
 
+@pytest.mark.needs_a_thread("a server on the loop of another thread's caller ends with that loop")
 async def test_serving_the_same_name_from_several_places_at_once_leaves_one() -> None:
     first = await serve(app, port=0, name="busy")
 
@@ -404,6 +438,7 @@ async def test_serving_the_same_name_from_several_places_at_once_leaves_one() ->
     assert server_threads() == ["kit-server-busy"]
 
 
+@pytest.mark.needs_a_thread(BLOCKS)
 async def test_a_server_is_replaced_even_while_its_handler_blocks(recwarn: pytest.WarningsRecorder, eventually: Callable) -> None:
     old = await serve(blocking_app("loop"), port=0)
     await blocked(old, eventually)
@@ -470,8 +505,18 @@ def stopping_app() -> FastAPI:
     return stopping
 
 
-@pytest.mark.parametrize("path", ["/receive", "/sleep", "/loop", "/flood", "/stubborn", "/thread-pool", "/slow-cleanup"])
+@pytest.mark.parametrize("path", ["/receive", "/sleep", "/loop", "/flood", "/thread-pool"])
 async def test_suspended_handlers_do_not_hold_up_a_stop(path: str) -> None:
+    await stop_with_three_clients_at(path)
+
+
+@pytest.mark.needs_a_thread(STUBBORN)
+@pytest.mark.parametrize("path", ["/stubborn", "/slow-cleanup"])
+async def test_handlers_that_will_not_be_cancelled_do_not_hold_up_a_stop(path: str) -> None:
+    await stop_with_three_clients_at(path)
+
+
+async def stop_with_three_clients_at(path: str) -> None:
     server = await serve(stopping_app(), port=0)
     clients = [await connect(server, path) for _ in range(3)]
     with within(1.5):
@@ -499,10 +544,10 @@ async def test_another_code_may_be_asked_for() -> None:
     assert client.close_code == 1013
 
 
-@pytest.mark.parametrize("path", ["/flood", "/receive", "/stubborn"])
+@pytest.mark.parametrize("path", ["/flood", "/receive"])
 async def test_a_peer_that_never_reads_does_not_hold_up_a_stop(path: str, eventually: Callable) -> None:
     server = await serve(stopping_app(), port=0)
-    with peer_that_never_reads(server, path):
+    async with peer_that_never_reads(server, path):
         if path == "/flood":
             await eventually(lambda: server.timeline.statistics().payload_bytes > 2**20)  # it is stuck sending, or soon will be
         with within(1.5):
@@ -529,7 +574,7 @@ async def test_a_handshake_that_the_handler_never_answers_does_not_hold_up_a_sto
     await eventually(lambda: any(entry.kind == "asgi-receive" or entry.kind == "request" for entry in server.timeline.entries()))
     with within(1.5):
         await server.stop()
-    with pytest.raises(HandshakeRefused, match="HTTP 503.*stopped or replaced"):
+    with pytest.raises(HandshakeRefused, match=r"HTTP 503.*stopped or replaced"):
         await asyncio.wait_for(waiting, 5.0)
 
 
@@ -582,6 +627,7 @@ async def blocked(server: Server, eventually: Callable) -> None:
     assert client.state is WebSocketState.CONNECTED
 
 
+@pytest.mark.needs_a_thread(BLOCKS)
 @pytest.mark.parametrize("how", ["loop", "naps"])
 async def test_a_handler_that_blocks_in_python_is_interrupted(how: str, eventually: Callable) -> None:
     server = await serve(blocking_app(how), port=0)
@@ -594,6 +640,7 @@ async def test_a_handler_that_blocks_in_python_is_interrupted(how: str, eventual
     await asyncio.wait_for(client.wait_closed(), 5.0)
 
 
+@pytest.mark.needs_a_thread(BLOCKS)
 async def test_a_handler_that_blocks_in_c_is_named_and_its_port_is_free(eventually: Callable) -> None:
     server = await serve(blocking_app("c"), port=0)
     client = await connect(server, "/ws")
@@ -615,7 +662,7 @@ async def test_stopping_twice_and_at_once_from_several_places_is_safe() -> None:
 
 async def test_a_stop_that_is_cancelled_goes_on_in_the_background(eventually: Callable) -> None:
     server = await serve(stopping_app(), port=0)
-    client = await connect(server, "/stubborn")
+    client = await connect(server, "/sleep")
     stopping = asyncio.create_task(server.stop())
     await eventually(lambda: server.state == "stopping")
     stopping.cancel()
@@ -659,6 +706,7 @@ async def test_clients_of_a_stopped_server_know_it() -> None:
 # The loop is blocked.
 
 
+@pytest.mark.needs_a_thread(BLOCKS)
 async def test_a_blocked_loop_is_noticed_with_its_place_and_connection(eventually: Callable) -> None:
     pausing = FastAPI()
 
@@ -705,6 +753,7 @@ async def test_a_loop_that_is_only_busy_is_not_called_blocked() -> None:
         assert [e.text for e in server.timeline.entries() if e.details.get("what") == "blocked"] == []
 
 
+@pytest.mark.needs_a_thread(STUBBORN)
 async def test_a_handler_that_refuses_to_end_writes_nothing_into_a_passing_cell(capfd: pytest.CaptureFixture[str]) -> None:
     """It is destroyed with its loop; uvicorn calls that an exception in the application, and nobody has asked."""
     server = await serve(stopping_app(), port=0)
@@ -715,6 +764,7 @@ async def test_a_handler_that_refuses_to_end_writes_nothing_into_a_passing_cell(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.needs_a_thread(BLOCKS)
 async def test_a_cell_that_blocks_does_not_delay_an_echo() -> None:
     """Another client, in a thread of its own, gets its echoes while this loop sleeps for a second."""
     async with serve(app, port=0) as server:
@@ -741,7 +791,8 @@ async def test_a_cell_that_blocks_does_not_delay_an_echo() -> None:
 # run().
 
 
-async def test_run_uses_the_apps_own_queue_and_lock() -> None:
+async def test_run_uses_the_apps_own_queue_and_lock(place: str) -> None:
+    thread = "kit-server-queueing" if place == "thread" else threading.current_thread().name
     queueing = FastAPI()
     queue: asyncio.Queue[str] = asyncio.Queue()
     lock = asyncio.Lock()
@@ -761,7 +812,7 @@ async def test_run_uses_the_apps_own_queue_and_lock() -> None:
 
     async with serve(queueing, port=0, name="queueing") as server, connect(server, "/ws") as client:
         assert await client.receive_text(timeout=5.0) == "locked"
-        assert await asyncio.wait_for(server.run(put_and_wait_for_the_lock("from a cell")), 5.0) == "kit-server-queueing"
+        assert await asyncio.wait_for(server.run(put_and_wait_for_the_lock("from a cell")), 5.0) == thread
         assert await client.receive_text(timeout=5.0) == "from a cell"
 
 
@@ -804,7 +855,8 @@ async def test_run_survives_an_exit_request() -> None:
             await client.ping()
 
 
-async def test_run_works_from_a_thread_and_from_the_servers_own_loop() -> None:
+async def test_run_works_from_a_thread_and_from_the_servers_own_loop(place: str) -> None:
+    thread = "kit-server-main" if place == "thread" else threading.current_thread().name
     async with serve(app, port=0, name="main") as server:
 
         async def name() -> str:
@@ -813,8 +865,8 @@ async def test_run_works_from_a_thread_and_from_the_servers_own_loop() -> None:
         async def nested() -> str:
             return await server.run(name())
 
-        assert await asyncio.to_thread(asyncio.run, nested()) == "kit-server-main"
-        assert await server.run(nested()) == "kit-server-main"
+        assert await asyncio.to_thread(asyncio.run, nested()) == thread
+        assert await server.run(nested()) == thread
 
 
 async def test_run_wants_a_coroutine() -> None:
@@ -835,6 +887,7 @@ async def test_run_on_a_stopped_server_says_how_to_start_it() -> None:
         await server.run(asyncio.sleep(0))
 
 
+@pytest.mark.needs_a_thread("a coroutine on the caller's own loop outlives the server")
 async def test_a_run_that_is_under_way_when_the_server_stops_ends_with_an_error() -> None:
     server = await serve(app, port=0)
     started = threading.Event()
@@ -911,9 +964,8 @@ async def test_a_message_over_the_servers_limit_closes_with_1009() -> None:
 
 
 async def test_a_client_that_answers_no_ping_is_closed(eventually: Callable) -> None:
-    async with serve(app, port=0, ping_interval_seconds=0.05, ping_timeout_seconds=0.05) as server:
-        with peer_that_never_reads(server, "/listening"):
-            await eventually(lambda: any(frame[:2] == ("server", 1011) for c in server.timeline.connections for frame in c.close_frames))
+    async with serve(app, port=0, ping_interval_seconds=0.05, ping_timeout_seconds=0.05) as server, peer_that_never_reads(server, "/listening"):
+        await eventually(lambda: any(frame[:2] == ("server", 1011) for c in server.timeline.connections for frame in c.close_frames))
 
 
 async def test_the_kernels_signal_handlers_are_left_alone() -> None:
@@ -969,6 +1021,7 @@ SERVE_AND_ECHO = """
 """
 
 
+@pytest.mark.needs_a_thread(OWN_PROCESS)
 @pytest.mark.parametrize("when", ["never", "before", "after"])
 def test_it_works_with_nest_asyncio_applied_before_or_after(one_file: Callable, when: str) -> None:
     apply = "import nest_asyncio; nest_asyncio.apply()"
@@ -984,6 +1037,7 @@ def test_it_works_with_nest_asyncio_applied_before_or_after(one_file: Callable, 
     assert result.stderr == ""
 
 
+@pytest.mark.needs_a_thread(OWN_PROCESS)
 def test_nest_asyncio_may_be_applied_while_a_server_runs(one_file: Callable) -> None:
     result = one_file(
         """
@@ -1019,6 +1073,7 @@ EXITS = {
 }
 
 
+@pytest.mark.needs_a_thread(OWN_PROCESS)
 @pytest.mark.parametrize("what", EXITS)
 def test_a_kernel_leaves_quickly_with(one_file: Callable, what: str) -> None:
     """... although nobody stopped anything: Jupyter gives it five seconds before it is killed."""

@@ -30,7 +30,9 @@ _STATUSES = {
     401: "The server wants to know who is calling: send a token or a cookie.",
     403: "The server does not let this client in, or has no WebSocket route with this path; a close code that it meant is lost on the way.",
     404: "Nothing is served at this path.",
+    422: "The server did not accept what the handshake brought: a parameter is missing or has the wrong form.",
     426: "This address wants another protocol version.",
+    429: "This client asks too often.",
     431: "The request's headers are too large.",
     500: "The handler raised, or returned, before it accepted the connection.",
     408: "The handshake did not come to its end in time; the time is the server's `handshake_timeout_seconds`.",
@@ -69,6 +71,8 @@ class Ended(Protocol):
     refused_status: int | None
     refused_because: str | None
     meant: tuple[int, str] | None
+    aborted: bool
+    client_refused: str | None
     handler_error: str | None
     handler_returned: bool
     server_stopped: bool
@@ -101,7 +105,7 @@ def explain(connection: Ended) -> Explanation:
     """Why ``connection`` ended, from what both sides are known to have done."""
     if connection.refused_status is not None:
         return _explain_refusal(connection)
-    if connection.close_frames:
+    if connection.close_frames and not connection.client_refused and not connection.aborted:
         return _explain_close_frame(connection)
     return _explain_silence(connection)
 
@@ -154,9 +158,17 @@ def _explain_silence(connection: Ended) -> Explanation:
     pill, headline = "closed 1006", "1006, no Close frame"
     if not connection.accepted and not connection.handler_error and connection.vanished_side != "client":
         return Explanation("not connected", "No answer", "The socket ended before the handshake was over.", "", "bad")
-    if connection.vanished_side == "client":
+    if connection.vanished_side == "client" and not connection.client_refused:
         sentence = "The client dropped the line without saying goodbye."
         return Explanation(pill, headline, sentence, "A handler learns of it only from `receive` or a failing `send`.", "bad")
+    if connection.client_refused:
+        sentence = f"The client gave up when it saw the server's answer: {_without_stop(connection.client_refused)}."
+        return Explanation(pill, headline, sentence, "A handler may only choose a subprotocol that the client has offered.", "bad")
+    if connection.aborted:
+        return Explanation(pill, headline, "The app had the server drop the line at once, unsent messages included.", "", "warning")
+    if connection.handler_error and "'websocket.http.response.start'" in connection.handler_error:
+        sentence = "The handler raised HTTPException after `accept`, when the line no longer speaks HTTP, so the server just dropped the line."
+        return Explanation(pill, headline, sentence, "Raise `WebSocketException(code, reason)` there.", "bad")
     if connection.handler_error:
         sentence = f"The handler raised {_without_stop(connection.handler_error)}, so the server just dropped the line."
         return Explanation(pill, headline, sentence, "Mend the error; to say why, `await websocket.close(1011)` before raising.", "bad")

@@ -155,6 +155,7 @@ def _check_handshake(wire: ClientWire, connection: Connection) -> None:
         hint = f"{explanation.sentence} {explanation.advice}".strip() if explanation else ""
         raise HandshakeRefused(response.status_code, [*response.headers.raw_items()], bytes(response.body or b""), hint, connection)
     if isinstance(error, NegotiationError):
+        connection.client_refused = str(error)
         raise ConnectError(f"the server chose what this client did not offer: {error}. Offer it: connect(…, subprotocols=[…])") from error
     if error is not None or wire.response is None:
         raise ConnectError(f"the server did not answer in the WebSocket protocol: {error or 'it closed the socket'}.") from error

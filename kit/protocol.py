@@ -125,8 +125,14 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
         super().handle_connect(event)
 
     async def run_asgi(self) -> None:
+        self.scope["extensions"]["kit.abort"] = {"abort": self.abort}  # ASGI has no message for it
         serving.set(Serving(self.timeline, self.kit_connection))
         await super().run_asgi()
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True  # a denial response is an answer too; uvicorn would log that there was none
 
     def go_away(self, code: int) -> None:
         """Close with ``code`` because the server stops; a handler that waits in ``receive`` gets its disconnect."""
@@ -142,7 +148,11 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
         self.transport.close()
 
     def abort(self) -> None:
-        """Drop the socket at once, unsent data included: the only way to be rid of a peer that never reads."""
+        """Drop the socket at once, unsent data included: the only way to be rid of a peer that never reads.
+
+        An app finds it as ``scope["extensions"]["kit.abort"]["abort"]``, on servers that have it.
+        """
+        self.kit_connection.aborted = True
         self.transport.abort()
 
     def _client_left(self) -> None:

@@ -88,6 +88,8 @@ class Connection:
         refused_status: the HTTP status of a refused handshake.
         refused_because: why the kit refused it before the app ran.
         meant: the code and reason of a close that the handler sent before it accepted; they never reach the client.
+        aborted: whether the app had the server drop the socket.
+        client_refused: why the client gave up although the server had accepted.
         handler_error: the exception that ended the handler, as text.
         handler_returned: whether the handler came to its end.
         server_stopped: whether the server closed the connection because it stopped or was replaced.
@@ -107,6 +109,8 @@ class Connection:
     refused_status: int | None = None
     refused_because: str | None = None
     meant: tuple[int, str] | None = None
+    aborted: bool = False
+    client_refused: str | None = None
     handler_error: str | None = None
     handler_returned: bool = False
     server_stopped: bool = False

@@ -8,7 +8,8 @@ function render({ model, el }) {
 
   const path = h("input", { class: "kit-input kit-code", "aria-label": "Path", spellcheck: "false", autocomplete: "off" });
   const connectButton = h("button", { type: "submit", class: "kit-button kit-primary" }, "Connect");
-  const connectForm = h("form", { class: "kit-composer" }, path, connectButton);
+  const handshake = handshakeFields();
+  const connectForm = h("form", { class: "kit-connect" }, h("div", { class: "kit-composer" }, path, connectButton), ...handshake.elements);
 
   const message = h("input", { class: "kit-input", "aria-label": "Message", placeholder: "Message", autocomplete: "off" });
   const kind = h(
@@ -52,34 +53,44 @@ function render({ model, el }) {
     message.classList.toggle("kit-code", kind.value !== "text");
   });
   let examples = {};
-  let token = 0;
-  let sending = "";
+  let tokens = 0;
+  let sending = { token: null, text: "" };
   sendForm.addEventListener("submit", (event) => {
     event.preventDefault();
-    token += 1;
-    sending = message.value;
-    ask("send", { message: message.value, kind: kind.value, token: String(token) });
+    sending = { token: String((tokens += 1)), text: message.value };
+    ask("send", { message: message.value, kind: kind.value, token: sending.token });
   });
+
+  const fields = { path, ...handshake.fields };
+  const edited = new Set(); // what the reader has typed is not overwritten before it was used
+  let connecting = { token: null, typed: {} };
   connectForm.addEventListener("submit", (event) => {
     event.preventDefault();
-    if (!state.busy) ask("connect", edited ? { path: path.value } : {}); // the kernel may not have said its path yet
-    edited = false;
+    if (state.busy) return;
+    const typed = Object.fromEntries([...edited].map((name) => [name, fields[name].value])); // the kernel may not have said the others yet
+    connecting = { token: String((tokens += 1)), typed };
+    ask("connect", { ...typed, token: connecting.token });
   });
-  let edited = false; // a path that the reader has typed is not overwritten before it was used
-  path.addEventListener("input", () => {
-    edited = true;
-  });
+  for (const [name, field] of Object.entries(fields)) {
+    field.addEventListener("input", () => {
+      edited.add(name);
+      field.removeAttribute("aria-invalid");
+    });
+    if (field.tagName === "TEXTAREA") breakOnEnter(field);
+    else submitOnEnter(field);
+  }
   submitOnEnter(message);
-  submitOnEnter(path);
 
   function receive(update) {
     if (update.beganAt) beganAt = update.beganAt;
-    if (update.examples) examples = update.examples;
+    if (update.examples) handshake.suggest((examples = update.examples));
     if (update.reset) log.reset();
+    if (update.took === connecting.token) for (const [name, value] of Object.entries(connecting.typed)) if (fields[name].value === value) edited.delete(name);
     if (update.state) showState(update.state);
+    if (update.failed === connecting.token && update.field) handshake.complain(update.field);
     log.skip(update.skipped);
     for (const item of update.items ?? []) log.put(item.id, itemElement(item, beganAt), item.text, { says: item.from !== "divider" });
-    if (update.done === String(token) && message.value === sending) message.value = "";
+    if (update.done === sending.token && message.value === sending.text) message.value = "";
     log.settle();
   }
 
@@ -103,11 +114,78 @@ function render({ model, el }) {
     }
     connectButton.setAttribute("aria-disabled", String(state.busy)); // disabled would take the focus away
     connectButton.textContent = state.busy ? "Connecting" : state.number ? "Connect again" : "Connect";
-    if (!edited) path.value = state.path;
+    for (const [name, field] of Object.entries(fields)) if (!edited.has(name) && field.value !== state.fields[name]) field.value = state.fields[name];
+    handshake.settle();
     if (hadFocus && state.open !== wasOpen) (state.open ? message : connectButton).focus();
   }
 
   return close;
+}
+
+/** The disclosure with what a handshake can bring besides its path: open from the first when the panel was given any of it. */
+function handshakeFields() {
+  // JupyterLab takes Shift+Enter for itself: it would run the cell, and all that was typed would be gone.
+  const own = { "data-lm-suppress-shortcuts": "true" };
+  const field = (tag) => h(tag, { class: "kit-input kit-code", spellcheck: "false", autocomplete: "off", ...own });
+  const fields = { query: field("input"), cookies: field("input"), headers: field("textarea"), origin: field("input"), subprotocols: field("input") };
+  const labelled = Object.entries(fields).map(([name, field]) =>
+    h("label", { class: `kit-field kit-field-${name}` }, h("span", {}, name[0].toUpperCase() + name.slice(1)), field),
+  );
+  const summary = h("span", { class: "kit-summary" });
+  const button = h("button", { type: "button", class: "kit-disclosure", "aria-expanded": "false", "data-local": "1", title: "What the handshake brings besides its path" }, "Handshake");
+  const body = h("div", { class: "kit-handshake", role: "group", "aria-label": "Handshake", hidden: true }, ...labelled);
+  let chosen = false; // opened or closed by the reader, or by what the panel was given
+
+  function show(open) {
+    chosen = true;
+    body.hidden = !open;
+    button.setAttribute("aria-expanded", String(open));
+    summarise();
+  }
+  function summarise() {
+    summary.textContent = body.hidden ? handshakeSummary(values()) : "";
+  }
+  const values = () => Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, field.value]));
+  button.addEventListener("click", () => show(body.hidden));
+  return {
+    fields,
+    /** Shows an example in each empty field. */
+    suggest(examples) {
+      for (const [name, field] of Object.entries(fields)) field.placeholder = examples[name];
+    },
+    elements: [h("div", { class: "kit-disclosing" }, button, summary), body],
+    /** Call it once the kernel has said what is in the fields. */
+    settle() {
+      if (!chosen) show(Object.values(values()).some(Boolean));
+      summarise();
+    },
+    /** Shows which field cannot be sent. */
+    complain(name) {
+      show(true);
+      fields[name].setAttribute("aria-invalid", "true");
+      fields[name].focus();
+    },
+  };
+}
+
+/** Lets Enter break a line, which JupyterLab cancels in cells. */
+function breakOnEnter(area) {
+  area.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.isComposing) return;
+    event.preventDefault();
+    area.setRangeText("\n", area.selectionStart, area.selectionEnd, "end");
+    area.dispatchEvent(new Event("input"));
+  });
+}
+
+/** In a few words, what the fields of a handshake hold: how many of what there can be several of. */
+export function handshakeSummary({ query, cookies, headers, origin, subprotocols }) {
+  const counted = (text, separator, one) => {
+    const count = text.split(separator).filter((part) => part.trim()).length;
+    return count ? `${count} ${one}${count > 1 ? "s" : ""}` : "";
+  };
+  const parts = [query.trim() && "query", counted(cookies, ";", "cookie"), counted(headers, "\n", "header"), origin.trim() && "origin", counted(subprotocols, ",", "subprotocol")];
+  return parts.filter(Boolean).join(" · ");
 }
 
 /** One item of the conversation: a bubble, a note, a divider, an error, or the explained end. */

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import re
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from types import EllipsisType
 from typing import Any
 
 from starlette.websockets import WebSocketState
@@ -14,6 +17,7 @@ from starlette.websockets import WebSocketState
 from kit import closing, loops
 from kit.client import Client, connect
 from kit.errors import HandshakeRefused, KitError
+from kit.panels import handshake_form
 from kit.panels.base import Panel, front_end
 from kit.panels.snapshot import show_snapshot
 from kit.printable import human_bytes, visible
@@ -25,6 +29,7 @@ __all__ = ["ChatPanel"]
 _ITEMS_LIMIT = 500
 _SHOWN_CHARACTERS = 4_000
 _DIVIDERS = {"serving": "muted", "stopped": "muted", "blocked": "warning", "unblocked": "good"}
+_COMINGS_AND_GOINGS = {"serving", "stopped"}
 _EXAMPLES = {"text": "hello", "json": '{"text": "hello"}', "binary": "68 65 6c 6c 6f"}
 
 # One seat a name: a panel made again under the same name takes over from the one before.
@@ -42,7 +47,11 @@ class ChatPanel(Panel):
         target: a server from `serve`, or the address of any server, for example ``"ws://127.0.0.1:8001"``.
         path: where the endpoint is; the reader can change it in the panel.
         name: who this client is.
-        handshake: ``subprotocols``, ``headers``, ``cookies``, ``query`` and ``origin``, as `connect` takes them.
+        handshake: ``subprotocols``, ``headers``, ``cookies``, ``query`` and ``origin``, as `connect` takes them; the
+            reader can change them in the panel, below *Handshake*.
+
+    Raises:
+        TypeError, ValueError: what `connect` would raise for these arguments.
     """
 
     _esm, _css = front_end("chat").values()
@@ -51,47 +60,42 @@ class ChatPanel(Panel):
         timeline = target.timeline if isinstance(target, Server) else Timeline()
         super().__init__(timeline, title=f"Chat of {name}")
         self.name = name
-        self.path = path
         self.client: Client | None = None
         self._target = target
         self._tried = target
-        self._handshake = handshake
+        self._secrets: set[str] = set()
         self._connections: list[Connection] = []
         self._reconnects = False
         self._busy = ""
         self._errors: deque[dict[str, Any]] = deque(maxlen=_ITEMS_LIMIT)
         self._error_numbers = itertools.count(1)
+        self._set_handshake(path, handshake_form.merged({}, handshake))
         self._begin()
         self._take_seat()
 
     # The method twins of the panel's controls.
 
-    async def connect(self, path: str | None = None) -> Client:
+    async def connect(
+        self,
+        path: str | None = None,
+        *,
+        query: Mapping[str, Any] | EllipsisType | None = ...,
+        cookies: Mapping[str, str] | EllipsisType | None = ...,
+        headers: Mapping[str, str] | EllipsisType | None = ...,
+        origin: str | EllipsisType | None = ...,
+        subprotocols: Iterable[str] | EllipsisType | None = ...,
+    ) -> Client:
         """Connect, as the Connect button does; a client that is still connected is closed first.
+
+        What is given replaces what the panel had, and None or an empty value clears it; the rest stays. The panel keeps
+        it all for the next time, also for when the server is replaced.
 
         Raises what `connect` raises; the panel shows it too.
         """
-        if self.client is not None and self.client.state is WebSocketState.CONNECTED:
-            await self.disconnect()
-        self.path = self.path if path is None else path
-        target = self._tried = self._current_target()
-        self._set_busy("connecting")
-        try:
-            client = await connect(target, self.path, name=self.name, timeline=self.timeline, **self._handshake)
-        except HandshakeRefused as refusal:
-            self._reconnects = self._reconnects and refusal.connection.server_stopped  # replaced again meanwhile
-            self._show(refusal.connection)
-            raise
-        except Exception as error:
-            self._add_error(error)
-            raise
-        finally:
-            self._set_busy("")
-            self._wake()  # the server may have been replaced meanwhile
-        self.client, self._reconnects = client, True
-        self._show(client.connection)
-        loops.background().submit(_keep_reading(client))
-        return client
+        given = {"query": query, "cookies": cookies, "headers": headers, "origin": origin, "subprotocols": subprotocols}
+        with self._showing_errors():
+            self._take(path, {name: value for name, value in given.items() if value is not ...})
+        return await self._dial()
 
     async def send(self, message: Any, kind: str = "text") -> None:
         """Send a message, as the Send button does; returns once its frame is written.
@@ -134,14 +138,21 @@ class ChatPanel(Panel):
             if entry.connection in connections or entry.kind == "notice":
                 rows += [(item["from"], item["text"]) for item in fold.feed(entry.redacted()).values()]
         rows += [("ended", redact(item["text"])) for item in map(_ended_item, self._connections) if item]
-        show_snapshot(f"{self.name} · {visible(redact(self.path))} · {self._state()['pill']}", rows)
+        title = f"{self.name} · {visible(redact(str(self.path)))} · {self._state()['pill']}"
+        show_snapshot(self._without_secrets(title), [(kind, self._without_secrets(text)) for kind, text in rows])
+
+    def _without_secrets(self, text: str) -> str:
+        """``text`` without the handshake's secrets, which an app may repeat in other words than `redact` knows."""
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "[redacted]", text)
+        return text
 
     # The panel's side of the conversation with its front end.
 
     def _action(self, what: str, form: Mapping[str, Any]) -> Coroutine[Any, Any, Any] | None:
         match what:
             case "connect":
-                return self.connect(form.get("path"))
+                return self._connect_as_typed(form)
             case "send":
                 return self.send(form.get("message", ""), form.get("kind", "text"))
             case "disconnect":
@@ -152,15 +163,61 @@ class ChatPanel(Panel):
                 return self.ping()
         return None
 
+    async def _connect_as_typed(self, form: Mapping[str, Any]) -> None:
+        with self._showing_errors():
+            self._take(form.get("path"), handshake_form.read(form))
+        self._tell({"took": form.get("token"), "to": form.get("view"), "state": self._state()})
+        await self._dial()
+
+    def _take(self, path: str | None, given: Mapping[str, Any]) -> None:
+        """Keep what is given for this connection and the next ones, or raise what is wrong with it and keep nothing."""
+        self._set_handshake(self.path if path is None else path, handshake_form.merged(self._handshake, given))
+
+    def _set_handshake(self, path: str, handshake: dict[str, Any]) -> None:
+        connect(self._target, path, **handshake)  # not awaited: it checks its arguments and dials nobody
+        self.path, self._handshake, self._fields = path, handshake, handshake_form.filled_in(handshake)
+        self._secrets |= handshake_form.secrets(path, handshake)
+
+    async def _dial(self) -> Client:
+        if self.client is not None and self.client.state is WebSocketState.CONNECTED:
+            await self.disconnect()
+        target = self._tried = self._current_target()
+        self._set_busy("connecting")
+        try:
+            with self._showing_errors():
+                client = await connect(target, self.path, name=self.name, timeline=self.timeline, **self._handshake)
+        except HandshakeRefused as refusal:
+            self._reconnects = self._reconnects and refusal.connection.server_stopped  # replaced again meanwhile
+            self._show(refusal.connection)
+            raise
+        finally:
+            self._set_busy("")
+            self._wake()  # the server may have been replaced meanwhile
+        self.client, self._reconnects = client, True
+        self._show(client.connection)
+        loops.background().submit(_keep_reading(client))
+        return client
+
+    @contextlib.contextmanager
+    def _showing_errors(self) -> Iterator[None]:
+        """Show, in this panel, what is raised; but a refusal is told by the connection that it ended."""
+        try:
+            yield
+        except HandshakeRefused:
+            raise
+        except Exception as error:
+            self._add_error(error)
+            raise
+
     async def _disconnect_as_typed(self, code: str) -> None:
         if not code.strip().isdigit():
             raise ValueError(f"a close code is a number such as 1000 or 4001, but got {code!r}. The connection stays open.")
         await self.disconnect(int(code))
 
     def _failed(self, error: Exception, form: Mapping[str, Any]) -> None:
-        if form.get("do") != "connect":  # connect() itself shows why it failed
+        if form.get("do") != "connect":  # connecting itself shows why it failed
             self._add_error(error)
-        self._tell({"failed": form.get("token")})
+        self._tell({"failed": form.get("token"), "field": getattr(error, "field", None), **({"to": form["view"]} if "view" in form else {})})
 
     def _begin(self) -> None:
         self._fold = _ChatFold()
@@ -169,7 +226,7 @@ class ChatPanel(Panel):
         self._said: dict[str, Any] = {}
 
     def _reset(self) -> dict[str, Any]:
-        return {"state": self._state(), "items": list(self._items.values()), "examples": _EXAMPLES}
+        return {"state": self._state(), "items": list(self._items.values()), "examples": _EXAMPLES | handshake_form.EXAMPLES}
 
     def _changes(self, entries: list[Entry], skipped: int) -> dict[str, Any] | None:
         numbers = {connection.number: connection for connection in self._connections}
@@ -211,7 +268,8 @@ class ChatPanel(Panel):
             explanation = closing.explain(connection)
             pill, tone = explanation.pill, explanation.severity
         number = connection.number if connection else None
-        return {"name": self.name, "path": self.path, "pill": pill, "tone": tone, "open": client_open, "busy": bool(self._busy), "number": number}
+        typed = {"path": self.path, **self._fields}
+        return {"name": self.name, "fields": typed, "pill": pill, "tone": tone, "open": client_open, "busy": bool(self._busy), "number": number}
 
     def _note_end(self, connection: Connection) -> dict[str, dict[str, Any]]:
         """The item that explains why ``connection`` ended, by its id, when there is one and it says something new."""
@@ -292,23 +350,29 @@ class _ChatFold:
         item = self._item(entry)
         if item is None:
             return {}
-        item = {"id": str(entry.number), "at": entry.at_seconds, "number": entry.connection, **item}
+        item = {"id": self._place_of(item) or str(entry.number), "at": entry.at_seconds, "number": entry.connection, **item}
         self.items[item["id"]] = item
         while len(self.items) > _ITEMS_LIMIT:
             self.items.popitem(last=False)
         return {item["id"]: item}
 
+    def _place_of(self, item: dict[str, Any]) -> str | None:
+        """The id of the item that ``item`` replaces: in an idle chat only the newest start or stop of the server is told."""
+        last = next(reversed(self.items.values()), {})
+        return last["id"] if {last.get("what"), item.get("what")} <= _COMINGS_AND_GOINGS else None
+
     def _item(self, entry: Entry) -> dict[str, Any] | None:
         if entry.kind == "notice":
-            tone = _DIVIDERS.get(entry.details.get("what", ""))
-            return {"from": "divider", "text": visible(entry.text), "tone": tone} if tone else None
+            what = entry.details.get("what", "")
+            return {"from": "divider", "what": what, "text": visible(entry.text), "tone": _DIVIDERS[what]} if what in _DIVIDERS else None
         if entry.side != "client":
             return None
         if entry.kind == "request":
             self._requested[entry.connection] = entry.at_seconds
         elif entry.kind == "response" and entry.details.get("status") == 101:
             took = (entry.at_seconds - self._requested.get(entry.connection, entry.at_seconds)) * 1000
-            return {"from": "note", "text": f"connected · {took:.1f} ms"}
+            chosen = next((value for name, value in entry.details["headers"] if name.lower() == "sec-websocket-protocol"), "")
+            return {"from": "note", "text": f"connected · {took:.1f} ms{f' · subprotocol {visible(chosen)}' if chosen else ''}"}
         elif entry.kind in ("frame-in", "frame-out"):
             return self._frame_item(entry)
         return None

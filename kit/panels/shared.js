@@ -78,7 +78,7 @@ function connectView(model, el, panel, onMessage) {
   const lose = () => {
     gone = true;
     panel.classList.add("kit-gone");
-    for (const control of panel.querySelectorAll("button, input, select")) if (!control.dataset.local) control.disabled = true;
+    for (const control of panel.querySelectorAll("button, input, select, textarea")) if (!control.dataset.local) control.disabled = true;
     for (const status of panel.querySelectorAll(".kit-header [role=status]")) status.replaceChildren(pill("kernel gone", "muted"));
     say("The kernel is gone: this is what was last seen. Run the notebook's cells again, from the top.");
   };

@@ -55,7 +55,7 @@ _FAINT = """async (least) => {
       count += 1;
       look(texts.currentNode.parentElement, getComputedStyle(texts.currentNode.parentElement).color, words);
     }
-    for (const input of panel.querySelectorAll("input")) {
+    for (const input of panel.querySelectorAll("input, textarea")) {
       if (input.value) look(input, getComputedStyle(input).color, input.value);
       else look(input, getComputedStyle(input, "::placeholder").color, input.placeholder);
     }
@@ -71,7 +71,7 @@ _OVERFLOWING = """() => {
   for (const panel of document.querySelectorAll(".kit-panel, .kit-both-sides")) {
     if (wide(panel)) found.push(`${panel.className}: ${panel.scrollWidth} in ${panel.clientWidth} px`);
     const { left, right } = panel.getBoundingClientRect();
-    for (const inner of panel.querySelectorAll("button, input, select, .kit-pill, .kit-rows, .kit-blocked, .kit-banner, .kit-table")) {
+    for (const inner of panel.querySelectorAll("button, input, select, textarea, .kit-pill, .kit-rows, .kit-blocked, .kit-banner, .kit-table")) {
       const box = inner.getBoundingClientRect();
       if (!box.width || (box.left >= left - 1 && box.right <= right + 1)) continue;
       found.push(`${inner.className} “${inner.textContent.slice(0, 30)}” sticks out of ${panel.className}`);

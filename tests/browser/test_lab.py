@@ -477,3 +477,94 @@ async def test_every_text_has_contrast_and_nothing_is_wider_than_its_place(open_
         assert await panels_that_overflow(notebook.page) == []
         await notebook.page.set_viewport_size({"width": 700, "height": 900})
         assert await panels_that_overflow(notebook.page) == []
+
+
+# The handshake's fields.
+
+MIRROR = """
+@app.websocket("/mirror")
+async def mirror(websocket: WebSocket):
+    offered = websocket.scope["subprotocols"]
+    await websocket.accept(subprotocol=offered[-1] if offered else None)
+    heard = {name: value for name, value in websocket.headers.items() if name.startswith("x-")}
+    await websocket.send_json([websocket.query_params.multi_items(), websocket.cookies, heard, offered])
+    await websocket.receive()
+"""
+
+
+async def test_the_handshakes_fields_are_sent_survive_a_mistake_and_stay(open_notebook: OpenNotebook) -> None:
+    async with open_notebook(APP + MIRROR, SERVE, "ChatPanel(server, '/mirror', name='Ana')") as notebook:
+        await notebook.run_all()
+        chat, keyboard = notebook.chat("Ana"), notebook.page.keyboard
+        await state_is(chat, "not connected")
+        disclosure = chat.get_by_role("button", name="Handshake", exact=True)
+        cookies, headers = chat.get_by_label("Cookies", exact=True), chat.get_by_label("Headers", exact=True)
+        await expect(disclosure).to_have_attribute("aria-expanded", "false")
+        await expect(cookies).to_be_hidden()
+        await disclosure.focus()
+        await keyboard.press("Enter")
+        await expect(disclosure).to_have_attribute("aria-expanded", "true")
+        await keyboard.press("Tab")
+        await expect(chat.get_by_label("Query", exact=True)).to_be_focused()
+        await keyboard.type("tag=a&tag=b&dd=0")
+        await headers.focus()
+        await keyboard.type("X-Name: Ana")
+        await keyboard.press("Shift+Enter")
+        await keyboard.type("X-Room: 7")
+        await keyboard.press("Enter")
+        await expect(headers).to_have_value("X-Name: Ana\nX-Room: 7\n")
+        await chat.get_by_label("Subprotocols", exact=True).fill("chat, superchat")
+        await cookies.fill("session")
+        await cookies.press("Enter")
+        await expect(log_of(chat).get_by_role("alert")).to_contain_text("Cookies: expected name=value pairs with ; between them, but got “session”")
+        await expect(cookies).to_have_attribute("aria-invalid", "true")
+        await expect(cookies).to_be_focused()
+        await expect(cookies).to_have_value("session")
+        await expect(headers).to_have_value("X-Name: Ana\nX-Room: 7\n")
+        await state_is(chat, "not connected")
+        await keyboard.type("=abc")
+        await keyboard.press("Shift+Enter")
+        await state_is(chat, "open")
+        sent = '[[["tag","a"],["tag","b"],["dd","0"]],{"session":"abc"},{"x-name":"Ana","x-room":"7"},["chat","superchat"]]'
+        await expect(bubbles(chat, "received")).to_contain_text(sent)
+        await expect(log_of(chat)).to_contain_text("· subprotocol superchat")
+        await disconnect(chat)
+        await expect(headers).to_have_value("X-Name: Ana\nX-Room: 7")
+        await press(chat, "Handshake")
+        await expect(cookies).to_be_hidden()
+        await expect(chat.get_by_text("query · 1 cookie · 2 headers · 2 subprotocols", exact=True)).to_be_visible()
+        await press(chat, "Connect again")
+        await expect(bubbles(chat, "received")).to_have_count(2)
+        await expect(bubbles(chat, "received").last).to_contain_text(sent)
+        assert notebook.page_errors == []
+
+
+async def test_a_handshake_that_was_given_is_open_from_the_first_and_is_not_saved(open_notebook: OpenNotebook) -> None:
+    secret = "spring" + "-rain-4711"
+    given = "token = 'spring' + '-rain-4711'\nChatPanel(server, '/mirror', name='Ana', query={'token': token}, cookies={'session': token})"
+    async with open_notebook(APP + MIRROR, SERVE, given) as notebook:
+        await notebook.run_all()
+        chat = notebook.chat("Ana")
+        await expect(chat.get_by_role("button", name="Handshake", exact=True)).to_have_attribute("aria-expanded", "true")
+        await expect(chat.get_by_label("Query", exact=True)).to_have_value(f"token={secret}")
+        await expect(chat.get_by_label("Cookies", exact=True)).to_have_value(f"session={secret}")
+        await connect(chat)
+        await expect(bubbles(chat, "received")).to_contain_text(secret)
+        await notebook.save()
+        assert secret not in (notebook.lab.folder / notebook.path).read_text("utf-8")
+
+
+async def test_an_open_handshake_has_room_beside_the_log_wherever_the_panel_stands(open_notebook: OpenNotebook) -> None:
+    scene = "BothSides(server, '/ws', clients=['Ana', 'Ben'], cookies={'session': 'abc'})"
+    async with open_notebook(APP, SERVE, scene, "ChatPanel(server, '/ws', name='Cleo', cookies={'session': 'abc'})") as notebook:
+        await notebook.run_all()
+        for width in (1000, 700):
+            await notebook.page.set_viewport_size({"width": width, "height": 900})
+            for name in ("Ana", "Ben", "Cleo"):
+                chat = notebook.chat(name)
+                await expect(chat.get_by_label("Subprotocols", exact=True)).to_be_visible()
+                panel, log, last = [await part.bounding_box() for part in (chat, log_of(chat), chat.get_by_label("Subprotocols", exact=True))]
+                assert log["height"] >= 90
+                assert last["y"] + last["height"] <= panel["y"] + panel["height"], f"the form of {name} is cut off at {width} px"
+            assert await panels_that_overflow(notebook.page) == []
+        await notebook.page.set_viewport_size({"width": 1000, "height": 1000})

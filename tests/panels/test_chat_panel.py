@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from starlette.websockets import WebSocketState
 
 from kit import ChatPanel, Server, serve
-from kit.errors import ConnectError, Disconnected, HandshakeRefused, KitError
+from kit.errors import ConnectError, Disconnected, HandshakeRefused, KitError, UnsafeServerWarning
 from kit.timeline import Timeline
 from tests.apps import app
 from tests.panels.conftest import FrontEnd
@@ -69,6 +70,7 @@ async def test_no_secret_is_kept_in_traits_that_are_saved_with_the_notebook(serv
     panel = ChatPanel(server, "/ws?token=spring-rain", name="Ana", cookies={"session": "spring-rain"})
     await panel.connect()
     await panel.send("token=spring-rain")
+    await panel.connect(query={"token": "spring-rain"}, headers={"X-Token": "spring-rain"}, subprotocols=["spring-rain"])
     assert "spring-rain" not in str(panel.get_state())
 
 
@@ -328,7 +330,150 @@ async def test_hostile_text_is_shown_with_escapes_and_cut_short(server: Server, 
     assert len(text) < 5_000
 
 
+# The handshake.
+
+
+GIVEN = {"query": {"token": "abc", "tag": ["a", "b"]}, "cookies": {"session": "s1"}, "headers": {"X-Name": "Ana"}, "subprotocols": ["chat", "superchat"]}
+
+
+async def arrived(server: Server, eventually: Eventually) -> dict[str, Any]:
+    """What the newest handshake brought to the handler of /mirror, which sends it back."""
+
+    def newest() -> str | None:
+        number = server.timeline.connections[-1].number if server.timeline.connections else None
+        frames = [entry for entry in server.timeline.entries(connection=number) if entry.kind == "frame-in" and entry.side == "client"]
+        return frames[0].payload if number and frames else None
+
+    mirrored = json.loads(await eventually(newest))
+    return {**mirrored, "headers": dict(mirrored["headers"])}
+
+
+async def test_what_the_panel_was_given_is_in_its_fields_and_arrives_at_the_handler(server: Server, show: Show, eventually: Eventually) -> None:
+    front_end = show(panel := ChatPanel(server, "/mirror?page=2", name="Ana", **GIVEN))
+    await state_is(front_end, eventually, "not connected")
+    assert front_end.state["fields"] == {
+        "path": "/mirror?page=2",
+        "query": "token=abc&tag=a&tag=b",
+        "cookies": "session=s1",
+        "headers": "X-Name: Ana",
+        "origin": "",
+        "subprotocols": "chat, superchat",
+    }
+    client = await panel.connect()
+    mirrored = await arrived(server, eventually)
+    assert mirrored["query"] == [["page", "2"], ["token", "abc"], ["tag", "a"], ["tag", "b"]]
+    assert mirrored["cookies"] == {"session": "s1"}
+    assert mirrored["headers"]["x-name"] == "Ana"
+    assert mirrored["subprotocols"] == ["chat", "superchat"]
+    assert client.subprotocol == "chat"
+    await eventually(lambda: any(item["from"] == "note" and item["text"].endswith(" ms · subprotocol chat") for item in front_end.shown))
+
+
+async def test_edited_fields_are_sent_and_the_others_stay_as_the_panel_has_them(server: Server, show: Show, eventually: Eventually) -> None:
+    front_end = show(ChatPanel(server, "/mirror", name="Ana", **GIVEN))
+    front_end.do("connect", cookies="session=s2; theme=dark", query="tag=c&tag=d&tag=e", subprotocols="", token="5")
+    mirrored = await arrived(server, eventually)
+    assert mirrored["query"] == [["tag", "c"], ["tag", "d"], ["tag", "e"]]
+    assert mirrored["cookies"] == {"session": "s2", "theme": "dark"}
+    assert mirrored["headers"]["x-name"] == "Ana"
+    assert mirrored["subprotocols"] == []
+    took = next(message for message in front_end.messages if message.get("took") == "5")
+    assert took["state"]["fields"]["cookies"] == "session=s2; theme=dark"
+    assert took["state"]["fields"]["subprotocols"] == ""
+    assert not any("subprotocol" in item["text"] for item in front_end.shown if item["from"] == "note")
+
+
+async def test_an_origin_arrives_where_it_is_allowed_and_is_refused_elsewhere(server: Server, show: Show, eventually: Eventually) -> None:
+    with pytest.warns(UnsafeServerWarning):
+        open_to_all = await serve(app, name="open to all", port=0, allowed_origins="*")
+    await ChatPanel(open_to_all, "/mirror", name="Ana").connect(origin="https://evil.example")
+    assert (await arrived(open_to_all, eventually))["headers"]["origin"] == "https://evil.example"
+    front_end = show(ChatPanel(server, "/mirror", name="Ana"))
+    front_end.do("connect", origin="https://evil.example")
+    await state_is(front_end, eventually, "refused 403")
+    await said(front_end, eventually, "https://evil.example")
+
+
+async def test_the_twin_replaces_what_it_is_given_clears_what_is_empty_and_keeps_the_rest(server: Server, eventually: Eventually) -> None:
+    panel = ChatPanel(server, "/mirror", name="Ana", **GIVEN)
+    await panel.connect(query={"room": 7}, headers=None, subprotocols=[])
+    mirrored = await arrived(server, eventually)
+    assert (mirrored["query"], mirrored["cookies"], mirrored["subprotocols"]) == ([["room", "7"]], {"session": "s1"}, [])
+    assert "x-name" not in mirrored["headers"]
+    await panel.connect(cookies={"session": "s2"})
+    mirrored = await arrived(server, eventually)
+    assert (mirrored["query"], mirrored["cookies"]) == ([["room", "7"]], {"session": "s2"})
+
+
+async def test_the_handshake_of_the_last_connect_is_used_again_with_a_server_that_replaces_it(server: Server, eventually: Eventually) -> None:
+    panel = ChatPanel(server, "/mirror", name="Ana")
+    first = await panel.connect(query={"tag": ["a", "b"]}, cookies={"session": "s1"}, headers={"X-Name": "Ana"}, subprotocols=iter(["chat"]))
+    await serve(app)
+    await eventually(lambda: panel.client is not first)
+    mirrored = await arrived(server, eventually)
+    assert (mirrored["query"], mirrored["cookies"], mirrored["subprotocols"]) == ([["tag", "a"], ["tag", "b"]], {"session": "s1"}, ["chat"])
+    assert mirrored["headers"]["x-name"] == "Ana"
+    assert server.timeline.connections[-1].number == 2
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [("query", "abc"), ("cookies", "session"), ("headers", "X-Name"), ("origin", "example.org"), ("subprotocols", "chat superchat")],
+)
+async def test_a_field_that_cannot_be_read_is_an_error_and_nothing_is_connected_or_kept(
+    server: Server, show: Show, eventually: Eventually, field: str, text: str
+) -> None:
+    panel = ChatPanel(server, "/mirror", name="Ana", cookies={"session": "s1"})
+    front_end = show(panel)
+    front_end.do("connect", **{"path": "/elsewhere", "cookies": "session=s2", field: text}, token="3")
+    failed = await eventually(lambda: next((message for message in front_end.messages if message.get("failed") == "3"), None))
+    assert failed["field"] == field
+    errors = [item["text"] for item in front_end.shown if item["from"] == "error"]
+    assert len(errors) == 1
+    assert errors[0].startswith(f"{field.capitalize()}: expected ")
+    assert not any("took" in message for message in front_end.messages)
+    assert server.timeline.connections == []
+    assert (panel.path, front_end.state["fields"]["cookies"]) == ("/mirror", "session=s1")
+
+
+async def test_a_wrong_argument_of_the_twin_is_shown_and_leaves_the_connection_and_the_handshake_alone(
+    server: Server, show: Show, eventually: Eventually
+) -> None:
+    panel = ChatPanel(server, "/mirror", name="Ana", cookies={"session": "s1"})
+    front_end = show(panel)
+    client = await panel.connect()
+    with pytest.raises(TypeError, match="subprotocols expects a list"):
+        await panel.connect("/ws", subprotocols="chat")
+    with pytest.raises(ValueError, match="cannot be sent as a header"):
+        await panel.connect(headers={"X Name": "Ana"})
+    await said(front_end, eventually, "subprotocols expects a list", "cannot be sent as a header")
+    assert client.state is WebSocketState.CONNECTED
+    assert (panel.path, front_end.state["fields"]["headers"]) == ("/mirror", "")
+
+
+@pytest.mark.parametrize("wrong", [{"query": "a=1"}, {"cookies": "a=1"}, {"headers": {"X Name": "Ana"}}, {"subprotocols": "chat"}, {"qery": {}}])
+async def test_wrong_arguments_are_refused_when_the_panel_is_made(server: Server, wrong: dict[str, Any]) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        ChatPanel(server, "/ws", name="Ana", **wrong)
+
+
 # Servers that are replaced.
+
+
+async def test_an_idle_chat_tells_only_the_newest_start_or_stop_of_its_server(server: Server, show: Show, eventually: Eventually) -> None:
+    front_end = show(panel := ChatPanel(server, "/ws", name="Ana"))
+    for _ in range(3):
+        server = await serve(app)
+    await eventually(lambda: [item["text"] for item in front_end.shown] == [f"serving at {server.url}"])
+    await panel.connect()
+    await panel.send("hello")
+    await eventually(lambda: [item["from"] for item in front_end.shown] == ["divider", "note", "me", "server"])
+    await panel.disconnect()
+    await server.stop()
+    await eventually(lambda: [item["from"] for item in front_end.shown] == ["divider", "note", "me", "server", "ended", "divider"])
+    assert front_end.shown[-1]["text"] == f"stopped; port {server.port} is free"
+    late = show(panel)
+    await eventually(lambda: [item["from"] for item in late.shown].count("divider") == 2)
 
 
 async def test_a_panel_that_was_connected_follows_the_name_to_the_new_server(server: Server, show: Show, eventually: Eventually) -> None:
@@ -373,8 +518,8 @@ async def test_a_panel_that_had_left_stays_away(server: Server, show: Show, even
     await panel.connect()
     await panel.disconnect()
     await state_is(front_end, eventually, "closed 1000")
-    await serve(app)
-    await said(front_end, eventually, "stopped; port")
+    new = await serve(app)
+    await eventually(lambda: (last := front_end.shown[-1])["from"] == "divider" and last["text"] == f"serving at {new.url}")
     assert len(server.timeline.connections) == 1
 
 
@@ -411,6 +556,24 @@ async def test_a_snapshot_is_static_html_and_text_without_secrets(server: Server
     assert "→ <script>alert(1)</script> token=[redacted]" in text
     assert "closed 4000" in text
     assert "spring-rain" not in html + text
+
+
+async def test_a_snapshot_is_without_the_handshakes_secrets_even_where_the_app_repeats_them(
+    server: Server, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[dict[str, str]] = []
+    monkeypatch.setattr("kit.panels.snapshot.display", lambda data, raw: shown.append(data))
+    panel = ChatPanel(server, "/ws", name="Ana", cookies={"session": "spring-rain"})
+    await panel.connect()
+    await panel.send("the cookie's value is spring-rain, and springs are wet")
+    await panel.disconnect()
+    await panel.connect("/mirror", query={"api_key": "summer-sun"}, cookies=None, headers={"Authorization": "Bearer autumn"}, subprotocols=["winter"])
+    await arrived(server, eventually)
+    panel.snapshot()
+    words = shown[0]["text/html"] + shown[0]["text/plain"]
+    assert "the cookie's value is [redacted], and springs are wet" in words
+    assert "subprotocol [redacted]" in words
+    assert not [secret for secret in ("spring-rain", "summer-sun", "autumn") if secret in words]
 
 
 async def test_a_panel_for_another_program_has_a_timeline_of_its_own(server: Server) -> None:

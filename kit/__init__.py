@@ -1,8 +1,8 @@
 """WebSockets from both sides: real FastAPI servers and clients in one kernel, and panels that show both ends live."""
 
 from kit.client import Client, connect
-from kit.panels import BothSides, ChatPanel, ConversationPanel, ServerPanel, show_servers_as_panels
-from kit.server import Server, serve, stop_all
+from kit.panels import BothSides, ChatPanel, ConversationPanel, PagePanel, ServerPanel, StatePanel, show_as_panels
+from kit.server import Page, Server, serve, stop_all
 
 __all__ = [
     # kit.client
@@ -12,11 +12,14 @@ __all__ = [
     "BothSides",
     "ChatPanel",
     "ConversationPanel",
+    "PagePanel",
     "ServerPanel",
+    "StatePanel",
     # kit.server
+    "Page",
     "Server",
     "serve",
     "stop_all",
 ]
 
-show_servers_as_panels()
+show_as_panels()

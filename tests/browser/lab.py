@@ -9,7 +9,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,17 @@ _SETTINGS = {
 
 @dataclass
 class Lab:
-    """A running JupyterLab: where it is, its token, and the folder whose notebooks it shows."""
+    """A running JupyterLab: where it is, its token, and the folder whose notebooks it shows.
+
+    Attributes:
+        url: its address in the browser, which may know it by another host name.
+        api_url: its address for what a test asks it without a browser.
+    """
 
     url: str
     token: str
     folder: Path
+    api_url: str
 
     def write(self, name: str, *sources: str) -> str:
         """Write a notebook with one code cell for each source; returns its path in the folder."""
@@ -51,8 +57,15 @@ class Lab:
 
 
 @contextlib.asynccontextmanager
-async def running_lab(folder: Path) -> AsyncIterator[Lab]:
-    """JupyterLab on a free port, with its configuration, settings and runtime files below ``folder``."""
+async def running_lab(folder: Path, *, base_url: str = "/", host: str = "localhost", arguments: Sequence[str] = ()) -> AsyncIterator[Lab]:
+    """JupyterLab on a free port, with its configuration, settings and runtime files below ``folder``.
+
+    Args:
+        folder: an empty one.
+        base_url: the prefix of every path, as a hub gives one to each of its users.
+        host: the name by which the browser knows this machine. Anything but localhost has to be made known to it.
+        arguments: more arguments of the command line.
+    """
     notebooks, settings = folder / "notebooks", folder / "settings"
     notebooks.mkdir()
     for name, values in _SETTINGS.items():
@@ -62,7 +75,7 @@ async def running_lab(folder: Path) -> AsyncIterator[Lab]:
     with (folder / "lab.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=50"),
-            *(f"--ServerApp.root_dir={notebooks}", "--LabApp.expose_app_in_browser=True"),
+            *(f"--ServerApp.root_dir={notebooks}", "--LabApp.expose_app_in_browser=True", f"--ServerApp.base_url={base_url}", *arguments),
             env=_environment(folder, token),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
@@ -70,7 +83,8 @@ async def running_lab(folder: Path) -> AsyncIterator[Lab]:
             start_new_session=True,
         )
     try:
-        yield Lab(await _address(process, folder), token, notebooks)
+        address = await _address(process, folder)
+        yield Lab(address.replace("//localhost:", f"//{host}:"), token, notebooks, address)
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
@@ -152,7 +166,7 @@ class Notebook:
         """Open ``path`` in a new page; its kernel starts meanwhile, and is shut down at the end."""
         headers = {"Authorization": f"token {lab.token}"}
         session = {"path": path, "name": path, "type": "notebook", "kernel": {"name": "python3"}}
-        answer = await context.request.post(f"{lab.url}/api/sessions", headers=headers, data=session)
+        answer = await context.request.post(f"{lab.api_url}/api/sessions", headers=headers, data=session)
         page = await context.new_page()
         notebook = cls(lab, page, path)
         try:
@@ -163,7 +177,7 @@ class Notebook:
             yield notebook
         finally:
             await page.close()
-            await context.request.delete(f"{lab.url}/api/sessions/{(await answer.json())['id']}", headers=headers)
+            await context.request.delete(f"{lab.api_url}/api/sessions/{(await answer.json())['id']}", headers=headers)
 
     async def load(self) -> None:
         """Load the page, or load it again, until the notebook and its kernel are there."""

@@ -13,7 +13,7 @@ import pytest
 
 from kit.panels.base import front_end
 
-NAMES = ("chat", "conversation", "server")
+NAMES = ("chat", "conversation", "page", "server", "state")
 
 # As much of a document as the helpers need: elements with attributes, text and children; markup is not even possible.
 _DOCUMENT = """
@@ -132,6 +132,20 @@ def test_a_bubble_says_who_what_when_and_how(run: Any) -> None:
 def test_what_is_no_message_is_a_note(run: Any, item: dict[str, str], role: str | None, words: str) -> None:
     made = run("chat", f"kit.itemElement({json.dumps(item)}, 0)")
     assert (made.get("role"), made["text"]) == (role, words)
+
+
+@pytest.mark.parametrize(
+    ("filled", "words"),
+    [
+        ({}, ""),
+        ({"query": "a=1", "cookies": "session=abc", "origin": "null"}, "query · 1 cookie · origin"),
+        ({"cookies": "a=1; b=2;", "headers": "X-A: 1\n\nX-B: 2\nX-C: 3", "subprotocols": "chat, superchat"}, "2 cookies · 3 headers · 2 subprotocols"),
+        ({"query": " ", "headers": "X-A: 1", "subprotocols": "chat"}, "1 header · 1 subprotocol"),
+    ],
+)
+def test_a_closed_handshake_says_in_a_few_words_what_it_holds(run: Any, filled: dict[str, str], words: str) -> None:
+    fields = {**dict.fromkeys(("query", "cookies", "headers", "origin", "subprotocols"), ""), **filled}
+    assert run("chat", f"kit.handshakeSummary({json.dumps(fields)})") == words
 
 
 def test_an_empty_message_is_said_to_be_empty(run: Any) -> None:

@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 import weakref
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from types import EllipsisType
 from typing import Any
@@ -19,17 +19,15 @@ from kit.client import Client, connect
 from kit.errors import HandshakeRefused, KitError
 from kit.panels import handshake_form
 from kit.panels.base import Panel, front_end
+from kit.panels.chat_fold import ChatFold, ended_item
 from kit.panels.snapshot import show_snapshot
-from kit.printable import human_bytes, visible
+from kit.printable import visible
 from kit.server import Server, running_server
-from kit.timeline import PREVIEW_CHARACTERS, Connection, Entry, Timeline, redact
+from kit.timeline import Connection, Entry, Timeline, redact
 
 __all__ = ["ChatPanel"]
 
-_ITEMS_LIMIT = 500
-_SHOWN_CHARACTERS = 4_000
-_DIVIDERS = {"serving": "muted", "stopped": "muted", "blocked": "warning", "unblocked": "good"}
-_COMINGS_AND_GOINGS = {"serving", "stopped"}
+_ERRORS_LIMIT = 500
 _EXAMPLES = {"text": "hello", "json": '{"text": "hello"}', "binary": "68 65 6c 6c 6f"}
 
 # One seat a name: a panel made again under the same name takes over from the one before.
@@ -67,7 +65,7 @@ class ChatPanel(Panel):
         self._connections: list[Connection] = []
         self._reconnects = False
         self._busy = ""
-        self._errors: deque[dict[str, Any]] = deque(maxlen=_ITEMS_LIMIT)
+        self._errors: deque[dict[str, Any]] = deque(maxlen=_ERRORS_LIMIT)
         self._error_numbers = itertools.count(1)
         self._set_handshake(path, handshake_form.merged({}, handshake))
         self._begin()
@@ -133,11 +131,11 @@ class ChatPanel(Panel):
     def snapshot(self) -> None:
         """Put a static copy of the conversation into this cell's output, as HTML and text, with secrets blotted out."""
         connections = {connection.number: connection for connection in self._connections}
-        fold, rows = _ChatFold(), []
+        fold, rows = ChatFold(), []
         for entry in self.timeline.entries():
             if entry.connection in connections or entry.kind == "notice":
                 rows += [(item["from"], item["text"]) for item in fold.feed(entry.redacted()).values()]
-        rows += [("ended", redact(item["text"])) for item in map(_ended_item, self._connections) if item]
+        rows += [("ended", redact(item["text"])) for item in map(ended_item, self._connections) if item]
         title = f"{self.name} · {visible(redact(str(self.path)))} · {self._state()['pill']}"
         show_snapshot(self._without_secrets(title), [(kind, self._without_secrets(text)) for kind, text in rows])
 
@@ -220,7 +218,7 @@ class ChatPanel(Panel):
         self._tell({"failed": form.get("token"), "field": getattr(error, "field", None), **({"to": form["view"]} if "view" in form else {})})
 
     def _begin(self) -> None:
-        self._fold = _ChatFold()
+        self._fold = ChatFold()
         self._items = self._fold.items
         self._items.update({error["id"]: error for error in self._errors})
         self._said: dict[str, Any] = {}
@@ -273,7 +271,7 @@ class ChatPanel(Panel):
 
     def _note_end(self, connection: Connection) -> dict[str, dict[str, Any]]:
         """The item that explains why ``connection`` ended, by its id, when there is one and it says something new."""
-        item = _ended_item(connection)
+        item = ended_item(connection)
         if item is None or self._items.get(item["id"]) == item:
             return {}
         self._items[item["id"]] = item
@@ -327,84 +325,6 @@ class ChatPanel(Panel):
         panel = before() if before else None
         if panel is not None and panel.client is not None:
             loops.background().submit(panel.disconnect(1001, "a new panel took this one's place"))
-
-
-def _ended_item(connection: Connection) -> dict[str, Any] | None:
-    if connection.open and connection.refused_status is None:
-        return None
-    why = closing.explain(connection)
-    words = {"text": str(why), "headline": why.headline, "sentence": why.sentence, "advice": why.advice}
-    return {"id": f"ended {connection.number}", "from": "ended", **{key: visible(text) for key, text in words.items()}, "tone": why.severity}
-
-
-class _ChatFold:
-    """Turns Entries into the items of a conversation: bubbles, notes and dividers."""
-
-    def __init__(self) -> None:
-        self.items: OrderedDict[str, dict[str, Any]] = OrderedDict()
-        self._fragments: dict[str, list[str]] = {}
-        self._requested: dict[int | None, float] = {}
-
-    def feed(self, entry: Entry) -> dict[str, dict[str, Any]]:
-        """The items that ``entry`` adds, by id."""
-        item = self._item(entry)
-        if item is None:
-            return {}
-        item = {"id": self._place_of(item) or str(entry.number), "at": entry.at_seconds, "number": entry.connection, **item}
-        self.items[item["id"]] = item
-        while len(self.items) > _ITEMS_LIMIT:
-            self.items.popitem(last=False)
-        return {item["id"]: item}
-
-    def _place_of(self, item: dict[str, Any]) -> str | None:
-        """The id of the item that ``item`` replaces: in an idle chat only the newest start or stop of the server is told."""
-        last = next(reversed(self.items.values()), {})
-        return last["id"] if {last.get("what"), item.get("what")} <= _COMINGS_AND_GOINGS else None
-
-    def _item(self, entry: Entry) -> dict[str, Any] | None:
-        if entry.kind == "notice":
-            what = entry.details.get("what", "")
-            return {"from": "divider", "what": what, "text": visible(entry.text), "tone": _DIVIDERS[what]} if what in _DIVIDERS else None
-        if entry.side != "client":
-            return None
-        if entry.kind == "request":
-            self._requested[entry.connection] = entry.at_seconds
-        elif entry.kind == "response" and entry.details.get("status") == 101:
-            took = (entry.at_seconds - self._requested.get(entry.connection, entry.at_seconds)) * 1000
-            chosen = next((value for name, value in entry.details["headers"] if name.lower() == "sec-websocket-protocol"), "")
-            return {"from": "note", "text": f"connected · {took:.1f} ms{f' · subprotocol {visible(chosen)}' if chosen else ''}"}
-        elif entry.kind in ("frame-in", "frame-out"):
-            return self._frame_item(entry)
-        return None
-
-    def _frame_item(self, entry: Entry) -> dict[str, Any] | None:
-        opcode, source = entry.details["opcode"], "me" if entry.kind == "frame-out" else "server"
-        if opcode == "PONG" and source == "server":
-            return {"from": "note", "text": "pong"}
-        if opcode == "PING" and source == "me":
-            return {"from": "note", "text": "ping"}
-        if opcode not in ("TEXT", "BINARY", "CONT"):
-            return None
-        parts = self._fragments.setdefault(source, [])
-        parts.append(_shown(entry))
-        if not entry.details["fin"]:
-            return None
-        self._fragments[source] = []
-        how = "in fragments" if len(parts) > 1 else "binary" if opcode == "BINARY" else "text"
-        if entry.details["compressed"]:
-            how += ", compressed on the wire"
-        return {"from": source, "text": "".join(parts), "about": f"{how} · {human_bytes(entry.size)}", "mono": opcode == "BINARY"}
-
-
-def _shown(entry: Entry) -> str:
-    """A message as it is shown: at most 4,000 characters of it, nothing invisible."""
-    if isinstance(entry.payload, str):
-        more = len(entry.payload) - _SHOWN_CHARACTERS
-        text = visible(entry.payload[:_SHOWN_CHARACTERS], keep="\n\t")
-        return f"{text}… {more:,} more characters" if more > 0 else text
-    text = visible(entry.text, keep="\n\t")
-    whole = entry.size <= (PREVIEW_CHARACTERS if entry.details["opcode"] != "BINARY" else PREVIEW_CHARACTERS // 3)
-    return text if whole else f"{text}… {human_bytes(entry.size)} in all"
 
 
 async def _keep_reading(client: Client) -> None:

@@ -15,14 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import pytest
 from playwright.async_api import BrowserContext, Locator, Page, expect
 
-__all__ = ["PATIENT", "Lab", "Notebook", "running_lab"]
-
-# "Run All" now and then does not end in a browser session, for a reason not yet found. Such a test is given up after a minute
-# and gets one second chance, which the summary names.
-PATIENT = (pytest.mark.timeout(60), pytest.mark.flaky(reruns=1))
+__all__ = ["Lab", "Notebook", "running_lab"]
 
 START_SECONDS = 60.0
 

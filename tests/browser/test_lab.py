@@ -10,10 +10,10 @@ from playwright.async_api import Locator, expect
 from websockets.asyncio.client import connect as dial
 
 from tests.browser.conftest import OpenNotebook
-from tests.browser.lab import PATIENT, Lab, Notebook
+from tests.browser.lab import Lab, Notebook
 from tests.browser.looks import faint_texts, panels_that_overflow
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), *PATIENT]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 

@@ -18,10 +18,10 @@ from playwright.async_api import Browser, BrowserContext, FrameLocator, Page, as
 
 from kit import Server, serve
 from tests.browser.conftest import PATIENCE_MILLISECONDS, OpenNotebook
-from tests.browser.lab import PATIENT, Lab, Notebook, running_lab
+from tests.browser.lab import Lab, Notebook, running_lab
 from tests.browser.looks import faint_texts, panels_that_overflow
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), *PATIENT]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 PREFIX = "/user/ana/proxy/8000"
 NAMES = ("echo", "dependencies", "broadcast")

@@ -6,10 +6,10 @@ import pytest
 from playwright.async_api import Locator, expect
 
 from tests.browser.conftest import OpenNotebook
-from tests.browser.lab import PATIENT, Notebook
+from tests.browser.lab import Notebook
 from tests.browser.looks import faint_texts, panels_that_overflow
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), *PATIENT]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 STAGE = "from kit.panels.state import StatePanel\nstage = StatePanel()\nstage"
 TOO_EARLY = 'RuntimeError: Expected ASGI message "websocket.accept", "websocket.close" or "websocket.http.response.start", but got \'websocket.send\''

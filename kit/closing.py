@@ -30,6 +30,7 @@ _STATUSES = {
     401: "The server wants to know who is calling: send a token or a cookie.",
     403: "The server does not let this client in, or has no WebSocket route with this path; a close code that it meant is lost on the way.",
     404: "Nothing is served at this path.",
+    405: "A WebSocket handshake is a GET (RFC 6455 §4.1); this request was of another method.",
     422: "The server did not accept what the handshake brought: a parameter is missing or has the wrong form.",
     426: "This address wants another protocol version.",
     429: "This client asks too often.",

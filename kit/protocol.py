@@ -10,6 +10,8 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.datastructures import Headers
+from websockets.exceptions import InvalidMessage
+from websockets.frames import Frame
 from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS, Request
 from websockets.protocol import State
 
@@ -22,6 +24,7 @@ __all__ = ["LimitedHttp", "TappedWebSocket"]
 # What a handshake cannot be parsed without (RFC 6455 §4.2.1); any other header may be set aside while parsing.
 _HANDSHAKE_HEADERS = (b"host", b"upgrade", b"connection", b"origin", b"sec-websocket-")
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_NOT_UNDERSTOOD = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class LimitedHttp(H11Protocol):
@@ -61,6 +64,13 @@ class LimitedHttp(H11Protocol):
             self._handshake_timer.cancel()
         super().connection_lost(exc)
 
+    def _should_upgrade(self) -> bool:
+        upgrades = super()._should_upgrade()
+        if not upgrades and any(name == b"sec-websocket-key" for name, _ in self.headers):
+            why = "“Connection: Upgrade” and “Upgrade: websocket” (RFC 6455 §4.1) are not both there; a proxy may have dropped them"
+            self.timeline.note(f"a handshake without an upgrade was served as plain HTTP: {why}", what="refused")
+        return upgrades
+
     def _too_slow(self) -> None:
         limit = f"handshake_timeout_seconds={self._handshake_timeout_seconds:g}"
         self._turn_away(HTTPStatus.REQUEST_TIMEOUT, f"no whole request came within {limit}")
@@ -99,7 +109,8 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
             data = self._within_parser_limits(data)
         super().data_received(data)
         if not self.handshake_initiated and self.conn.handshake_exc is not None:
-            self.transport.write(_TOO_LARGE)
+            unreadable = isinstance(self.conn.handshake_exc, InvalidMessage)
+            self.transport.write(_NOT_UNDERSTOOD if unreadable else _TOO_LARGE)
             self.transport.close()
         self.transport.pause_if_behind(self.queue.qsize())
 
@@ -109,8 +120,9 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         connection = self.kit_connection
-        if exc is not None:
-            self._client_left()
+        ended_here = connection.handler_returned or connection.handler_error or connection.aborted or connection.server_stopped
+        if isinstance(exc, ConnectionError) and not (ended_here or connection.close_frames or connection.refused_status):
+            connection.vanished_side = connection.vanished_side or "client"
         if not connection.close_frames and not connection.refused_status and connection.vanished_side is None:
             connection.vanished_side = "server"
         super().connection_lost(exc)
@@ -123,6 +135,22 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
             event.path, event.headers = self._request
         self.kit_connection.path = event.path.partition("?")[0]
         super().handle_connect(event)
+
+    def handle_ping(self) -> None:
+        """Answer, but for a peer that takes nothing: pongs would pile up for it, and only its last ping needs one (RFC 6455 §5.5.3)."""
+        self._note_peers_close()
+        if self.writable.is_set() or self.conn.close_rcvd is not None:
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
+
+    def handle_cont(self, event: Frame) -> None:
+        if event.data or event.fin:  # empty fragments count for no limit, and would fill the memory one by one
+            super().handle_cont(event)
+
+    def handle_close(self, event: Frame) -> None:
+        self._note_peers_close()
+        super().handle_close(event)
 
     async def run_asgi(self) -> None:
         self.scope["extensions"]["kit.abort"] = {"abort": self.abort}  # ASGI has no message for it
@@ -159,6 +187,11 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
         if not self.kit_connection.close_frames and not self.transport.is_closing():
             self.kit_connection.vanished_side = self.kit_connection.vanished_side or "client"
 
+    def _note_peers_close(self) -> None:
+        """Before the answer is written: the order of Close frames tells who closed first."""
+        if self._tap is not None and self.conn.close_rcvd is not None:
+            self._tap.closed_by_peer(self.conn.close_rcvd.code, self.conn.close_rcvd.reason)
+
     def _within_parser_limits(self, head: bytes) -> bytes:
         """A handshake that the parser accepts: what is too long for it is set aside, and put back when it is parsed.
 
@@ -172,9 +205,10 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
         for line in lines:
             name, _, value = line.decode("latin-1").partition(":")
             headers[name] = value.strip()
-        self._request = (request_line.split(b" ")[1].decode("latin-1"), headers)
+        method, target, _ = request_line.split(b" ")
+        self._request = (target.decode("latin-1"), headers)
         needed = [line for line in lines if line.lower().startswith(_HANDSHAKE_HEADERS)]
-        return b"\r\n".join([b"GET / HTTP/1.1", *needed]) + b"\r\n\r\n"
+        return b"\r\n".join([method + b" / HTTP/1.1", *needed]) + b"\r\n\r\n"
 
 
 # A logger of our own under uvicorn's name: its words reach the Timeline by the record factory of `kit.output`, and never a

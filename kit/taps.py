@@ -48,6 +48,12 @@ class WireTap:
         """Whether what has come in so far ends with a whole frame."""
         return self._incoming.between_frames
 
+    def closed_by_peer(self, code: int, reason: str) -> None:
+        """Note the Close frame that came, unless the peer is of this kernel and has noted it at its own end."""
+        peer = "client" if self.side == "server" else "server"
+        if not any(side == peer for side, *_ in self.connection.close_frames):
+            self.connection.close_frames.append((peer, code, reason))
+
     def ended(self, how: str) -> None:
         """Record that this end's socket is closed; ``how`` says it in words."""
         self.timeline.recorder(self.connection, self.side, _describe_end)(how, "socket")

@@ -85,6 +85,8 @@ class ClientWire(asyncio.Protocol):
         if self._tap is not None:
             self._tap.incoming(data)
         self.protocol.receive_data(data)
+        if self._tap is not None and self.protocol.close_rcvd is not None:
+            self._tap.closed_by_peer(self.protocol.close_rcvd.code, self.protocol.close_rcvd.reason)
         self._flush_protocol()
         self._handle_events()
         if self.protocol.close_expected() and self._close_timer is None:

@@ -42,3 +42,17 @@ def eventually() -> Callable[..., object]:
         return found
 
     return wait
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where a server runs, for tests that are parametrized by it; what nest-asyncio patches for the kernel's place is put back."""
+    patched = [asyncio, asyncio.events, asyncio.futures, asyncio.tasks, asyncio.SelectorEventLoop, asyncio.BaseEventLoop, type(asyncio.get_event_loop_policy())]
+    before = [dict(vars(owner)) for owner in patched]
+    yield request.param
+    for owner, attributes in zip(patched, before, strict=True):
+        for name in vars(owner).keys() - attributes.keys():
+            delattr(owner, name)
+        for name, value in attributes.items():
+            if vars(owner)[name] is not value:
+                setattr(owner, name, value)

@@ -19,8 +19,9 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from fastapi import Depends, FastAPI, WebSocket
@@ -33,6 +34,7 @@ from kit.errors import HandshakeRefused, LoopStopped, ServerStartError, StillBlo
 from tests.apps import app
 
 ROOT = Path(__file__).parent.parent
+T = TypeVar("T")
 
 
 @contextlib.asynccontextmanager
@@ -86,18 +88,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(autouse=True)
-def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Where this module's ``serve`` runs its servers; what nest-asyncio patches for the kernel's place is put back."""
-    monkeypatch.setattr(sys.modules[__name__], "serve", functools.partial(serve, runs_in=request.param))
-    patched = [asyncio, asyncio.events, asyncio.futures, asyncio.tasks, asyncio.SelectorEventLoop, asyncio.BaseEventLoop, type(asyncio.get_event_loop_policy())]
-    before = [dict(vars(owner)) for owner in patched]
-    yield request.param
-    for owner, attributes in zip(patched, before, strict=True):
-        for name in vars(owner).keys() - attributes.keys():
-            delattr(owner, name)
-        for name, value in attributes.items():
-            if vars(owner)[name] is not value:
-                setattr(owner, name, value)
+def serve_runs_in(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This module's ``serve`` runs its servers there."""
+    monkeypatch.setattr(sys.modules[__name__], "serve", functools.partial(serve, runs_in=place))
+
+
+async def in_another_thread(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run ``coroutine`` on a loop of its own in a thread of its own; `asyncio.run` would leave its loop open once it is patched."""
+
+    def run() -> T:
+        with asyncio.Runner() as runner:
+            return runner.run(coroutine)
+
+    return await asyncio.to_thread(run)
 
 
 def open_files() -> int:
@@ -433,7 +436,7 @@ async def test_serving_the_same_name_from_several_places_at_once_leaves_one() ->
     async def again() -> Server:  # with a port, so that it prints nothing: CPython 3.11 can crash when two threads print at once
         return await serve(app, port=first.port, name="busy")
 
-    servers = await asyncio.gather(again(), again(), asyncio.to_thread(asyncio.run, again()), again())
+    servers = await asyncio.gather(again(), again(), in_another_thread(again()), again())
     assert sorted(server.state for server in servers) == ["serving", "stopped", "stopped", "stopped"]
     assert server_threads() == ["kit-server-busy"]
 
@@ -655,7 +658,7 @@ async def test_a_handler_that_blocks_in_c_is_named_and_its_port_is_free(eventual
 
 async def test_stopping_twice_and_at_once_from_several_places_is_safe() -> None:
     server = await serve(app, port=0)
-    await asyncio.gather(server.stop(), server.stop(), asyncio.to_thread(asyncio.run, server.stop()))
+    await asyncio.gather(server.stop(), server.stop(), in_another_thread(server.stop()))
     await server.stop()
     assert server.state == "stopped"
 
@@ -865,7 +868,7 @@ async def test_run_works_from_a_thread_and_from_the_servers_own_loop(place: str)
         async def nested() -> str:
             return await server.run(name())
 
-        assert await asyncio.to_thread(asyncio.run, nested()) == thread
+        assert await in_another_thread(nested()) == thread
         assert await server.run(nested()) == thread
 
 

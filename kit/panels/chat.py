@@ -308,8 +308,10 @@ class ChatPanel(Panel):
         """Once for each server that replaces the one this client was connected to."""
         if not self._reconnects or self._busy or not self.client.connection.server_stopped or not isinstance(self._target, Server):
             return
-        if self.client.state is not WebSocketState.CONNECTED and running_server(self._target.name) not in (None, self._tried):
-            self._tried = self._current_target()
+        successor = running_server(self._target.name)
+        known = successor in (None, self._tried) or successor.timeline is not self.timeline  # after stop_all() a name begins anew
+        if not known and self.client.state is not WebSocketState.CONNECTED:
+            self._tried = successor
             loops.background().submit(self._guarded(self.connect(), {"do": "connect"}))
 
     def _current_target(self) -> Server | str:

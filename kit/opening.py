@@ -107,6 +107,7 @@ async def open_wire(
     except TimeoutError:
         raise ConnectError(f"{_address(url)} did not answer the handshake within {OPEN_SECONDS:g} s. Is it a WebSocket server, and does it answer?") from None
     _check_handshake(wire, connections[0])
+    connections[0].accepted = True  # of a server elsewhere nobody else would say so
     return wire, connections[0]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from kit import stop_all
 from kit.loops import stop_shared_loops
+from tests.notebooks.execution import Executions
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +29,26 @@ def shared_loops_end() -> Iterator[None]:
     yield
     stop_shared_loops()
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("kit-")]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What looks at executed notebooks comes last: they are executed while other tests run."""
+    items.sort(key=lambda item: "executions" in item.fixturenames)
+
+
+@pytest.fixture(scope="session")
+def executions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executions]:
+    running = Executions(tmp_path_factory.mktemp("notebooks"))
+    yield running
+    running.close()
+
+
+@pytest.fixture(autouse=True)
+def notebooks_run_meanwhile(request: pytest.FixtureRequest) -> None:
+    """Begin to execute the notebooks with the first test that drives no browser, if any test of this session wants them."""
+    wanted = any("executions" in item.fixturenames for item in request.session.items)
+    if wanted and not request.node.get_closest_marker("browser"):
+        request.getfixturevalue("executions")
 
 
 @pytest.fixture

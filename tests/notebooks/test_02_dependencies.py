@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 
-import pytest
-
-from tests.notebooks.test_notebooks import ROOT, Run, code_cells, execute, printed, read, tags
+from tests.notebooks.execution import ROOT, Run, code_cells, printed, read, tags
 
 NOTEBOOK = ROOT / "notebooks/02_dependencies.ipynb"
 
@@ -65,14 +62,9 @@ async def websocket_endpoint(
 THE_PAGE = ["from importlib.resources import files", 'html = (files("kit") / "pages" / "dependencies.html").read_text("utf-8")']
 
 
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return asyncio.run(execute(NOTEBOOK, tmp_path_factory.mktemp("shown")))
-
-
-def output_of(shown: Run, marker: str) -> str:
+def output_of(run: Run, marker: str) -> str:
     """What the one code cell that contains ``marker`` printed, the first time; the same each time that it ran."""
-    outputs = [printed([cell]) for cell in shown.everything if marker in cell.source]
+    outputs = [printed([cell]) for cell in run.everything if marker in cell.source]
     told = [re.sub(r"^Server '\w+' is at .*\n", "", output) for output in outputs]
     assert len(told) == 3, f"{marker!r} is in {len(told) // 3} cells"
     assert told[0] == told[1] == told[2]
@@ -95,17 +87,17 @@ def test_the_documentations_python_is_verbatim() -> None:
     assert [line for line in lines if line not in THE_PAGE] == [line for line in DOCUMENTED.splitlines() if line.strip()]
 
 
-def test_ana_without_credentials_gets_a_bare_403_in_her_panel(shown: Run) -> None:
-    assert output_of(shown, 'both = BothSides(server, "/items/foo/ws"') == "HTTP 403, body b''\n"
+def test_ana_without_credentials_gets_a_bare_403_in_her_panel(run: Run) -> None:
+    assert output_of(run, 'both = BothSides(server, "/items/foo/ws"') == "HTTP 403, body b''\n"
 
 
-def test_the_cookie_wins_and_an_empty_token_opens_the_door(shown: Run) -> None:
+def test_the_cookie_wins_and_an_empty_token_opens_the_door(run: Run) -> None:
     said = "Session cookie or query token value is: "
-    assert output_of(shown, '"empty token"').splitlines() == [f"token        {said}t", f"cookie       {said}c", f"both         {said}c", f"empty token  {said}"]
+    assert output_of(run, '"empty token"').splitlines() == [f"token        {said}t", f"cookie       {said}c", f"both         {said}c", f"empty token  {said}"]
 
 
-def test_three_refusals_look_alike_to_the_client_and_mean_three_things(shown: Run) -> None:
-    told = output_of(shown, "the server meant:")
+def test_three_refusals_look_alike_to_the_client_and_mean_three_things(run: Run) -> None:
+    told = output_of(run, "the server meant:")
     assert re.findall(r"the client got: +(.*)", told) == ["HTTP 403, body b''"] * 3
     no_credentials, no_number, no_path = re.findall(r"the server meant: (.*)", told)
     assert (no_credentials, no_path) == ("(1008, '')", "(1000, '')")
@@ -116,24 +108,24 @@ def test_three_refusals_look_alike_to_the_client_and_mean_three_things(shown: Ru
     assert all("403" in sentence for sentence in explained)
 
 
-def test_http_answers_carry_their_status_and_their_words(shown: Run) -> None:
-    assert output_of(shown, "async def knock(").splitlines() == [
+def test_http_answers_carry_their_status_and_their_words(run: Run) -> None:
+    assert output_of(run, "async def knock(").splitlines() == [
         'page 1, no token: HTTP 401 {"detail":"show a token"}',
         "page 0: HTTP 422 number: Input should be greater than or equal to 1",
         "page 1: page 1",
     ]
 
 
-def test_after_accept_only_a_websocket_exception_reaches_the_client(shown: Run) -> None:
-    exception, why, http, why_http, other, why_other = map(str.strip, output_of(shown, "async def accept_and_raise").splitlines())
+def test_after_accept_only_a_websocket_exception_reaches_the_client(run: Run) -> None:
+    exception, why, http, why_http, other, why_other = map(str.strip, output_of(run, "async def accept_and_raise").splitlines())
     assert (exception, http, other) == ("WebSocketException: closed 1008 members only", "HTTPException: closed 1006", "ValueError: closed 1006")
     assert "“members only”" in why
     assert re.search(r"HTTPException|http\.response\.start", why_http)
     assert "ValueError: members only" in why_other
 
 
-def test_httpconnection_serves_both_and_request_only_http(shown: Run) -> None:
-    assert output_of(shown, "async def http_visitor").splitlines() == [
+def test_httpconnection_serves_both_and_request_only_http(run: Run) -> None:
+    assert output_of(run, "async def http_visitor").splitlines() == [
         'GET /hello?name=Ana  HTTP 200 "hello Ana"',
         'GET /hello           HTTP 401 {"detail":"say your name"}',
         "/ws?name=Ana         hello Ana",
@@ -143,20 +135,20 @@ def test_httpconnection_serves_both_and_request_only_http(shown: Run) -> None:
     ]
 
 
-def test_a_yielding_dependency_ends_after_the_handler_and_hears_how_it_ended(shown: Run) -> None:
-    told = output_of(shown, "serve(lending").splitlines()
+def test_a_yielding_dependency_ends_after_the_handler_and_hears_how_it_ended(run: Run) -> None:
+    told = output_of(run, "serve(lending").splitlines()
     assert [line.strip() for line in told] == [
         *("/receives", "borrow", "handler over", "thrown in at the yield: WebSocketDisconnect(1000)", "give back"),
         *("/iterates", "borrow", "handler over", "give back"),
     ]
 
 
-def test_two_silent_clients_use_up_a_pool_of_two(shown: Run) -> None:
-    assert output_of(shown, "Cleo waited in vain") == "Cleo waited in vain\nAna has left, and Cleo is in\n"
+def test_two_silent_clients_use_up_a_pool_of_two(run: Run) -> None:
+    assert output_of(run, "Cleo waited in vain") == "Cleo waited in vain\nAna has left, and Cleo is in\n"
 
 
-def test_security_classes_refuse_with_401_and_hand_over_what_they_find(shown: Run) -> None:
-    assert [" ".join(line.split()) for line in output_of(shown, "credentials = {").splitlines()] == [
+def test_security_classes_refuse_with_401_and_hand_over_what_they_find(run: Run) -> None:
+    assert [" ".join(line.split()) for line in output_of(run, "credentials = {").splitlines()] == [
         "/http-bearer 401, WWW-Authenticate: Bearer",
         "HTTPAuthorizationCredentials(scheme='Bearer', credentials='abc')",
         "/oauth2 401, WWW-Authenticate: Bearer",
@@ -166,8 +158,8 @@ def test_security_classes_refuse_with_401_and_hand_over_what_they_find(shown: Ru
     ]
 
 
-def test_scopes_let_a_token_read_that_may_not_write(shown: Run) -> None:
-    told = {tuple(line.split()[:2]): " ".join(line.split()[2:]) for line in output_of(shown, "needs_scope").splitlines()}
+def test_scopes_let_a_token_read_that_may_not_write(run: Run) -> None:
+    told = {tuple(line.split()[:2]): " ".join(line.split()[2:]) for line in output_of(run, "needs_scope").splitlines()}
     unknown = 'HTTP 401 {"detail":"unknown token"}'
     assert told == {
         ("/read", "anas-token"): "welcome, anas-token",
@@ -179,8 +171,8 @@ def test_scopes_let_a_token_read_that_may_not_write(shown: Run) -> None:
     }
 
 
-def test_of_four_ways_only_the_first_message_keeps_the_token_out_of_the_handshake(shown: Run) -> None:
-    lines = [" ".join(line.split()) for line in output_of(shown, "async def enter_by").splitlines()]
+def test_of_four_ways_only_the_first_message_keeps_the_token_out_of_the_handshake(run: Run) -> None:
+    lines = [" ".join(line.split()) for line in output_of(run, "async def enter_by").splitlines()]
     assert lines == [
         "/query welcome GET /query?token=open-sesame HTTP/1.1",
         "/cookie welcome Cookie: session=open-sesame",
@@ -191,38 +183,38 @@ def test_of_four_ways_only_the_first_message_keeps_the_token_out_of_the_handshak
     ]
 
 
-def test_switching_the_check_off_warns(shown: Run) -> None:
-    assert output_of(shown, "with warnings.catch_warnings").startswith("UnsafeServerWarning: allowed_origins='*'")
+def test_switching_the_check_off_warns(run: Run) -> None:
+    assert output_of(run, "with warnings.catch_warnings").startswith("UnsafeServerWarning: allowed_origins='*'")
 
 
-def test_a_foreign_page_with_anas_cookie_reads_her_secret(shown: Run) -> None:
-    assert output_of(shown, "hijack = {") == 'Ana\'s door code is 4711\nHTTP 401 {"detail":"unknown session"}\n'
+def test_a_foreign_page_with_anas_cookie_reads_her_secret(run: Run) -> None:
+    assert output_of(run, "hijack = {") == 'Ana\'s door code is 4711\nHTTP 401 {"detail":"unknown session"}\n'
 
 
-def test_cors_middleware_lets_it_pass_and_trusted_host_looks_at_the_host(shown: Run) -> None:
-    assert output_of(shown, "covered_server = ") == "Ana's door code is 4711\nHTTP 400 Invalid host header\n"
+def test_cors_middleware_lets_it_pass_and_trusted_host_looks_at_the_host(run: Run) -> None:
+    assert output_of(run, "covered_server = ") == "Ana's door code is 4711\nHTTP 400 Invalid host header\n"
 
 
-def test_the_readers_own_check_lets_in_our_pages_and_programs_only(shown: Run) -> None:
+def test_the_readers_own_check_lets_in_our_pages_and_programs_only(run: Run) -> None:
     secret = "Ana's door code is 4711"
     refused = 'HTTP 403 {{"detail":"no pages of {} here"}}'.format
     evil = "https://chat.example.evil.example"
-    assert rows_of(output_of(shown, "async def our_pages")) == {"None": secret, "https://chat.example": secret, evil: refused(evil), "null": refused("null")}
+    assert rows_of(output_of(run, "async def our_pages")) == {"None": secret, "https://chat.example": secret, evil: refused(evil), "null": refused("null")}
 
 
-def test_serve_refuses_a_foreign_page_and_names_what_would_allow_it(shown: Run) -> None:
-    foreign, own = output_of(shown, "safe_server = ").splitlines()
+def test_serve_refuses_a_foreign_page_and_names_what_would_allow_it(run: Run) -> None:
+    foreign, own = output_of(run, "safe_server = ").splitlines()
     assert foreign.startswith("HTTP 403 Refused: ")
     assert "serve(app, allowed_origins=['http://evil.example'])" in foreign
     assert own == "Ana's door code is 4711"
 
 
-def test_a_stand_in_takes_a_dependencys_place_in_a_test(shown: Run) -> None:
-    assert output_of(shown, "dependency_overrides[visitor]") == "hello stand-in\n"
+def test_a_stand_in_takes_a_dependencys_place_in_a_test(run: Run) -> None:
+    assert output_of(run, "dependency_overrides[visitor]") == "hello stand-in\n"
 
 
-def test_testclient_and_a_real_client_disagree_where_the_text_says_so(shown: Run) -> None:
-    lines = output_of(shown, "knock_in_a_test(tested, path)").splitlines()
+def test_testclient_and_a_real_client_disagree_where_the_text_says_so(run: Run) -> None:
+    lines = output_of(run, "knock_in_a_test(tested, path)").splitlines()
     told = {path: (test.partition(":")[2].strip(), real.partition(":")[2].strip()) for path, test, real in zip(*[iter(lines)] * 3, strict=True)}
     assert told["/items/foo/ws"] == ("closed 1008", "HTTP 403")
     assert told["/items/foo/ws?token=t&q=abc"] == ("closed 1008 [{'type': 'int_parsing', 'loc'", "HTTP 403")

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
 import re
 import textwrap
-import time
-from pathlib import Path
-from typing import Any, NamedTuple
 
-import pytest
-from nbclient import NotebookClient
-from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell
-
-from tests.notebooks.test_notebooks import CELL_SECONDS, ROOT, code_cells, execute_cell, failures, printed, read
+from tests.notebooks.execution import ROOT, Run, code_cells, read
 
 NOTEBOOK = ROOT / "notebooks/03_broadcast.ipynb"
 RUN_ALL_SECONDS = 20
@@ -117,40 +106,6 @@ QUESTIONS = {
     "members left over": "[len(kept.members) for kept in (plain_room, room)]",
     "prints of patient": """[(e.connection, e.text) for e in patient.timeline.entries() if e.kind == "print"]""",
 }
-
-
-class Run(NamedTuple):
-    """The notebook, run once from top to bottom, and what its kernel answered afterwards."""
-
-    seconds: float
-    cells: list[NotebookNode]
-    answers: dict[str, Any]
-
-    def printed_by(self, words: str) -> str:
-        """What the only code cell that contains ``words`` printed."""
-        (cell,) = [cell for cell in self.cells if words in cell.source]
-        return printed([cell])
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return asyncio.run(execute(tmp_path_factory.mktemp("broadcast")))
-
-
-async def execute(folder: Path) -> Run:
-    notebook = read(NOTEBOOK)
-    positions = [index for index, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
-    first_question = len(notebook.cells)
-    notebook.cells += [new_code_cell(f"import json, httpx2\nfrom kit.closing import explain\nprint(json.dumps({asked}))") for asked in QUESTIONS.values()]
-    client = NotebookClient(notebook, timeout=CELL_SECONDS, allow_errors=True, resources={"metadata": {"path": str(folder)}})
-    with (folder / "kernel.txt").open("w") as log:
-        async with client.async_setup_kernel(stdout=log, stderr=log, env={**os.environ, "TMPDIR": str(folder)}):
-            began = time.monotonic()
-            cells = [await execute_cell(client, index) for index in positions]
-            seconds = time.monotonic() - began
-            asked = [await execute_cell(client, index) for index in range(first_question, len(notebook.cells))]
-    assert not failures([*cells, *asked])
-    return Run(seconds, cells, {question: json.loads(printed([cell])) for question, cell in zip(QUESTIONS, asked, strict=True)})
 
 
 # What is quoted, and how it is laid out.

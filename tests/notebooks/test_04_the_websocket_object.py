@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import asyncio
 import copy
 import re
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ import pytest
 from nbformat import NotebookNode
 from starlette import websockets
 
-from tests.notebooks.test_notebooks import ROOT, Run, code_cells, execute, failures, printed, read
+from tests.notebooks.execution import ROOT, Run, code_cells, failures, printed, read
 
 NOTEBOOK = ROOT / "notebooks/04_the_websocket_object.ipynb"
 ROW = re.compile(
@@ -163,11 +162,6 @@ def test_the_cells_number_is_its_place() -> None:
 
 
 # What it shows.
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return asyncio.run(execute(NOTEBOOK, tmp_path_factory.mktemp("run")))
 
 
 def test_it_runs_and_every_cell_may_be_run_again(run: Run) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shutil
 import socket
@@ -13,41 +12,24 @@ import time
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import httpx2
 import nbformat
 import pytest
-from nbclient import NotebookClient
-from nbformat import NotebookNode
 
 from kit import Client, connect
 from kit.errors import ConnectError
+from tests.notebooks.execution import NOTEBOOKS, ROOT, Run, code_cells, failures, printed, read, tags
 
-ROOT = Path(__file__).parents[2]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
 LINES_LIMIT = 15
 RUN_ALL_SECONDS = 25
-CELL_SECONDS = 30
 TROUBLE = re.compile(r"Traceback|Exception|never awaited|never retrieved|was destroyed|ResourceWarning")
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-
-
-def read(path: Path) -> NotebookNode:
-    return nbformat.read(path, as_version=4)
-
-
-def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def tags(cell: NotebookNode) -> list[str]:
-    return cell.metadata.get("tags", [])
 
 
 def ruff(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -139,54 +121,9 @@ def written_files(path: Path) -> dict[str, str]:
 # How it runs.
 
 
-class Run(NamedTuple):
-    """A notebook that was executed top to bottom, and then every code cell twice in a row, in one kernel."""
-
-    path: Path
-    seconds: float
-    first: list[NotebookNode]
-    again: list[NotebookNode]
-    kernel_said: str
-
-    @property
-    def everything(self) -> list[NotebookNode]:
-        return [*self.first, *self.again]
-
-
-@pytest.fixture(scope="module", params=NOTEBOOKS, ids=lambda path: path.stem)
-def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return asyncio.run(execute(request.param, tmp_path_factory.mktemp("run")))
-
-
-async def execute(path: Path, folder: Path) -> Run:
-    notebook = read(path)
-    said = folder / "kernel.txt"
-    working = folder / "working"
-    working.mkdir()
-    client = NotebookClient(notebook, timeout=CELL_SECONDS, allow_errors=True, resources={"metadata": {"path": str(working)}})
-    positions = [index for index, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
-    with said.open("w") as log:
-        async with client.async_setup_kernel(stdout=log, stderr=log, env={**os.environ, "TMPDIR": str(folder)}):
-            began = time.monotonic()
-            first = [await execute_cell(client, index) for index in positions]
-            seconds = time.monotonic() - began
-            again = [await execute_cell(client, index) for index in positions for _ in range(2)]
-    return Run(path, seconds, first, again, said.read_text())
-
-
-async def execute_cell(client: NotebookClient, index: int) -> NotebookNode:
-    """A copy of the cell as it looks after it has run."""
-    await client.async_execute_cell(client.nb.cells[index], index)
-    return nbformat.from_dict(client.nb.cells[index].copy() | {"outputs": list(client.nb.cells[index].outputs)})
-
-
-def failures(cells: list[NotebookNode]) -> list[str]:
-    unexpected = [cell for cell in cells if "raises-exception" not in tags(cell)]
-    return [f"{cell.id}: {out.ename}: {out.evalue}" for cell in unexpected for out in cell.outputs if out.output_type == "error"]
-
-
-def printed(cells: list[NotebookNode], stream: str = "stdout") -> str:
-    return "".join(out.text for cell in cells for out in cell.outputs if out.output_type == "stream" and out.name == stream)
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def run(request: pytest.FixtureRequest, run_of: Callable[[str], Run]) -> Run:
+    return run_of(request.param.stem)
 
 
 def test_it_runs_from_top_to_bottom(run: Run) -> None:
@@ -219,10 +156,8 @@ def test_every_panel_that_it_shows_has_a_view(run: Run) -> None:
 
 
 @pytest.fixture
-def echo(run: Run) -> Run:
-    if run.path.stem != "01_echo":
-        pytest.skip("about 01_echo")
-    return run
+def echo(run_of: Callable[[str], Run]) -> Run:
+    return run_of("01_echo")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,127 @@
+"""Notebooks as their readers run them: top to bottom in a kernel of their own, then every cell twice more."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import json
+import os
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
+
+__all__ = ["CELL_SECONDS", "NOTEBOOKS", "ROOT", "Executions", "Run", "code_cells", "execute_cell", "failures", "printed", "read", "tags"]
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CELL_SECONDS = 30
+AT_A_TIME = 2
+
+
+def read(path: Path) -> NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def failures(cells: list[NotebookNode]) -> list[str]:
+    unexpected = [cell for cell in cells if "raises-exception" not in tags(cell)]
+    return [f"{cell.id}: {out.ename}: {out.evalue}" for cell in unexpected for out in cell.outputs if out.output_type == "error"]
+
+
+def printed(cells: list[NotebookNode], stream: str = "stdout") -> str:
+    return "".join(out.text for cell in cells for out in cell.outputs if out.output_type == "stream" and out.name == stream)
+
+
+class Run(NamedTuple):
+    """A notebook that was executed top to bottom, and then every code cell twice in a row, in one kernel.
+
+    Attributes:
+        seconds: how long the first pass took.
+        first: the code cells after it, and ``again`` after each of the runs that followed.
+        answers: what the kernel answered after the first pass to the ``QUESTIONS`` of the notebook's own test module.
+        kernel_said: what its process wrote to its own output.
+    """
+
+    path: Path
+    seconds: float
+    first: list[NotebookNode]
+    again: list[NotebookNode]
+    answers: dict[str, Any]
+    kernel_said: str
+
+    @property
+    def everything(self) -> list[NotebookNode]:
+        return [*self.first, *self.again]
+
+    def printed_by(self, words: str) -> str:
+        """What the only code cell that contains ``words`` printed in the first pass."""
+        (cell,) = [cell for cell in self.first if words in cell.source]
+        return printed([cell])
+
+
+class Executions:
+    """Every notebook's `Run`, made in the background from the session's beginning, because most of it is waiting."""
+
+    def __init__(self, folder: Path) -> None:
+        self._pool = ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="notebook")
+        slowest_first = sorted(NOTEBOOKS, key=lambda path: path.stem.startswith(("03", "05")), reverse=True)
+        self._runs: dict[Path, Future[Run]] = {path: self._pool.submit(_executed, path, folder / path.stem) for path in slowest_first}
+
+    def run_of(self, path: Path) -> Run:
+        """The notebook's `Run`; waits until it is there."""
+        return self._runs[path].result()
+
+    def close(self) -> None:
+        """Begin no more of them, and wait for those that have begun."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+def _executed(path: Path, folder: Path) -> Run:
+    with asyncio.Runner() as runner:
+        return runner.run(_execute(path, folder))
+
+
+async def _execute(path: Path, folder: Path) -> Run:
+    notebook, working, said = read(path), folder / "working", folder / "kernel.txt"
+    working.mkdir(parents=True)
+    positions = [index for index, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+    questions = _questions_about(path)
+    first_question = len(notebook.cells)
+    notebook.cells += [new_code_cell(f"import json, httpx2\nfrom kit.closing import explain\nprint(json.dumps({asked}))") for asked in questions.values()]
+    client = NotebookClient(notebook, timeout=CELL_SECONDS, allow_errors=True, resources={"metadata": {"path": str(working)}})
+    with said.open("w") as log:
+        async with client.async_setup_kernel(stdout=log, stderr=log, env={**os.environ, "TMPDIR": str(folder)}):
+            began = time.monotonic()
+            first = [await execute_cell(client, index) for index in positions]
+            seconds = time.monotonic() - began
+            asked = [await execute_cell(client, index) for index in range(first_question, len(notebook.cells))]
+            again = [await execute_cell(client, index) for index in positions for _ in range(2)]
+    assert not failures(asked)
+    answers = {question: json.loads(printed([cell])) for question, cell in zip(questions, asked, strict=True)}
+    return Run(path, seconds, first, again, answers, said.read_text())
+
+
+def _questions_about(path: Path) -> dict[str, str]:
+    """Python expressions whose values JSON can hold, by what they ask."""
+    module = f"tests.notebooks.test_{path.stem}"
+    return getattr(importlib.import_module(module), "QUESTIONS", {}) if importlib.util.find_spec(module) else {}
+
+
+async def execute_cell(client: NotebookClient, index: int) -> NotebookNode:
+    """A copy of the cell as it looks after it has run."""
+    await client.async_execute_cell(client.nb.cells[index], index)
+    return nbformat.from_dict(client.nb.cells[index].copy() | {"outputs": list(client.nb.cells[index].outputs)})

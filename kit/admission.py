@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from kit.output import serving
 from kit.timeline import Timeline
 
-__all__ = ["Admission", "Gate", "NotebookPages", "blotted", "is_loopback", "notebook_pages"]
+__all__ = ["Admission", "Gate", "NotebookPages", "blotted", "is_host", "is_loopback", "is_origin", "notebook_pages"]
 
 Message = dict[str, Any]
 Headers = list[tuple[bytes, bytes]]
@@ -32,6 +32,16 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_host(text: str) -> bool:
+    """Whether ``text`` is a host name or address, with or without a port."""
+    return _host_of(text) is not None
+
+
+def is_origin(text: str) -> bool:
+    """Whether ``text`` is an origin as browsers send it (RFC 6454 §6.2): scheme, host and port, or ``null``."""
+    return text == "null" or re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+/?", text, re.IGNORECASE) is not None
 
 
 class NotebookPages:
@@ -59,6 +69,11 @@ class NotebookPages:
         """The host and port of each."""
         return frozenset(map(_netloc, self._origins))
 
+    @property
+    def names(self) -> frozenset[str | None]:
+        """The host of each without its port: whoever reads the notebook by that name may call this machine by it."""
+        return frozenset(map(_host_of, self.hosts))
+
 
 notebook_pages = NotebookPages()
 
@@ -74,8 +89,8 @@ class Admission:
     """
 
     def __init__(self, *, origins: Iterable[str] | str, hosts: Iterable[str] | str, token: str | None, bound_host: str) -> None:
-        self._origins = None if origins == "*" else frozenset(origin.lower().rstrip("/") for origin in origins)
-        self._hosts = None if hosts == "*" else frozenset(host.lower() for host in hosts)
+        self._origins = None if origins == "*" else frozenset(map(_plain_origin, origins))
+        self._hosts = None if hosts == "*" else frozenset(host.lower().removesuffix(".") for host in hosts)
         self._token = token.encode() if token else None
         self._bound_host = bound_host
         self.port = 0
@@ -104,8 +119,6 @@ class Admission:
 
     def stripped(self, scope: Message) -> Message:
         """``scope`` as the app may see it: without the token."""
-        if self._token is None:
-            return scope
         query = _TOKEN_IN_QUERY.sub(b"", scope["query_string"]).lstrip(b"&")
         return {**scope, "query_string": query, "headers": [*_without_token(scope["headers"])]}
 
@@ -117,10 +130,10 @@ class Admission:
             return True
         if is_loopback(self._bound_host):
             return False
-        return _is_address(name) or name == socket.gethostname().lower()
+        return _is_address(name) or name in notebook_pages.names or name == socket.gethostname().lower()
 
     def _knows_origin(self, origin: str, hosts: list[str]) -> bool:
-        origin = origin.lower()
+        origin = _plain_origin(origin)
         netloc = _netloc(origin)
         if origin in self._origins or (netloc and origin in notebook_pages.origins):
             return True
@@ -211,6 +224,12 @@ def _without_token(headers: Headers) -> Iterable[tuple[bytes, bytes]]:
             yield name, blotted(value)
 
 
+def _plain_origin(origin: str) -> str:
+    """An origin as it is compared: in lower case, without the scheme's own port."""
+    origin = origin.lower().rstrip("/")
+    return f"{origin.partition('://')[0]}://{_netloc(origin)}" if _netloc(origin) else origin
+
+
 def _netloc(origin: str) -> str:
     """Host and port of a web origin (RFC 6454 §6.2), in lower case and without the scheme's own port; else an empty text."""
     scheme, separator, rest = origin.lower().partition("://")
@@ -223,7 +242,7 @@ def _host_of(netloc: str) -> str | None:
     """The host in ``host:port``, in lower case; None for whatever is no plain host."""
     if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?", netloc, re.ASCII):
         return None
-    return urlsplit(f"//{netloc}").hostname
+    return (urlsplit(f"//{netloc}").hostname or "").removesuffix(".") or None
 
 
 def _is_address(host: str) -> bool:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import inspect
 import ipaddress
+import math
 import re
 import socket
+from collections.abc import Iterable
 from typing import Any
 
-from kit.admission import is_loopback
+from kit.admission import is_host, is_loopback, is_origin
 from kit.errors import ServerStartError
 
-__all__ = ["FIRST_PORT", "bind", "check_address", "check_admission", "check_app", "check_numbers"]
+__all__ = ["FIRST_PORT", "bind", "check_address", "check_app", "check_numbers", "check_token", "checked_list"]
 
 FIRST_PORT = 8000
+_MAY_BE_NONE = {"max_message_bytes", "ping_interval_seconds", "ping_timeout_seconds"}
+_WHOLE = {"max_connections", "max_message_bytes"}
 
 
 def bind(host: str, port: int | None, kept_port: int | None, names: dict[int, str]) -> socket.socket:
@@ -56,21 +60,31 @@ def check_address(host: Any, port: Any) -> None:
     if port is not None and (not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= 65535):
         raise ServerStartError(f"port expects a number from 0 to 65535 or None, but got {port!r}. Leave it out for 8000 or the next free one.")
     try:
+        if not isinstance(host, str):
+            raise ValueError
         ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:
         raise ServerStartError(f"host expects an address of this machine, but got {host!r}. Leave it out for '127.0.0.1'.", port=port) from None
 
 
-def check_admission(host: str, allowed_origins: Any, allowed_hosts: Any, kit_token: Any) -> None:
-    """Raise `ServerStartError` for allow-lists that are none, and for a server that other machines reach without a token."""
-    for name, value, example in (("allowed_origins", allowed_origins, "https://example.org"), ("allowed_hosts", allowed_hosts, "example.org")):
-        if value != "*" and (isinstance(value, str) or not all(isinstance(one, str) for one in value)):
-            raise ServerStartError(f"{name} expects a list of texts or '*', but got {value!r}. Write: {name}=[{example!r}]")
-        if "*" in value and value != "*":
+def checked_list(name: str, value: Any) -> tuple[str, ...] | str:
+    """The allow-list ``value`` as a tuple, or ``"*"``; raises `ServerStartError` for what is no list of origins or hosts."""
+    if value == "*":
+        return "*"
+    one_of_them, example = (is_origin, "https://example.org") if name == "allowed_origins" else (is_host, "example.org")
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise ServerStartError(f"{name} expects a list of texts or '*', but got {value!r}. Write: {name}=[{example!r}]")
+    values = tuple(value)
+    for each in values:
+        if each == "*":
             raise ServerStartError(f"{name} has '*' inside a list. Write {name}='*' to allow all, or name each one.")
-    for origin in () if allowed_origins == "*" else allowed_origins:
-        if origin != "null" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+/?", origin, re.IGNORECASE):
-            raise ServerStartError(f"allowed_origins expects origins such as 'https://example.org', without a path, but got {origin!r}.")
+        if not isinstance(each, str) or not one_of_them(each):
+            raise ServerStartError(f"{name} expects texts such as {example!r}, without a path, but got {each!r}.")
+    return values
+
+
+def check_token(host: str, kit_token: Any) -> None:
+    """Raise `ServerStartError` for a weak token, and for a server that other machines reach without one."""
     if kit_token is not None and (not isinstance(kit_token, str) or not re.fullmatch(r"[\w.~-]{16,}", kit_token, re.ASCII)):
         raise ServerStartError("kit_token expects 16 or more letters, digits or -._~ . Make one: import secrets; kit_token=secrets.token_urlsafe()")
     if kit_token is None and not is_loopback(host):
@@ -79,10 +93,14 @@ def check_admission(host: str, allowed_origins: Any, allowed_hosts: Any, kit_tok
 
 
 def check_numbers(**arguments: Any) -> None:
-    """Raise `ServerStartError` for an argument that is neither a positive number nor None."""
+    """Raise `ServerStartError` for an argument that is no positive number, or None where that means something."""
     for name, value in arguments.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0):
-            raise ServerStartError(f"{name} expects a number above 0 or None, but got {value!r}.")
+        if value is None and name in _MAY_BE_NONE:
+            continue
+        kinds = int if name in _WHOLE else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < math.inf:
+            wanted = f"{'a whole number' if name in _WHOLE else 'a number'} above 0{' or None' if name in _MAY_BE_NONE else ''}"
+            raise ServerStartError(f"{name} expects {wanted}, but got {value!r}.")
 
 
 def check_app(app: Any) -> None:

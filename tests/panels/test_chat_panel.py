@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from starlette.websockets import WebSocketState
 
-from kit import ChatPanel, Server, serve
+from kit import ChatPanel, Server, connect, serve, stop_all
 from kit.errors import ConnectError, Disconnected, HandshakeRefused, KitError, UnsafeServerWarning
 from kit.timeline import Timeline
 from tests.apps import app
@@ -504,6 +504,25 @@ async def test_connect_without_a_path_from_the_front_end_keeps_the_panels_own(se
     front_end = show(ChatPanel(server, "/ws", name="Ana"))
     front_end.do("connect")
     await state_is(front_end, eventually, "open")
+
+
+async def test_connecting_many_times_at_once_leaves_one_connection(server: Server, eventually: Eventually) -> None:
+    panel = ChatPanel(server, "/ws", name="Ana")
+    await asyncio.gather(*(panel.connect() for _ in range(5)))
+    await eventually(lambda: len(server.connections) == 1)
+    await panel.disconnect()
+    await eventually(lambda: server.connections == [])
+
+
+async def test_a_panel_of_a_forgotten_server_leaves_a_new_one_of_that_name_alone(server: Server, eventually: Eventually) -> None:
+    old = ChatPanel(server, "/ws", name="Ana")
+    client = await old.connect()
+    await stop_all()
+    new = await serve(app, port=0)
+    await eventually(lambda: client.state is WebSocketState.DISCONNECTED)
+    old.timeline.note("something that makes it look")
+    async with connect(new, "/ws") as other:
+        assert [connection.number for connection in new.timeline.connections] == [other.number]
 
 
 async def test_a_panel_that_nobody_looks_at_reconnects_too(server: Server, eventually: Eventually) -> None:

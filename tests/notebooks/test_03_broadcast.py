@@ -8,7 +8,6 @@ import textwrap
 from tests.notebooks.execution import ROOT, Run, code_cells, read
 
 NOTEBOOK = ROOT / "notebooks/03_broadcast.ipynb"
-RUN_ALL_SECONDS = 20
 
 # docs_src/websockets of FastAPI, "Handling disconnections and multiple clients", by Sebastián Ramírez, MIT licence.
 THE_DOCUMENTATIONS_PYTHON = """
@@ -111,9 +110,8 @@ QUESTIONS = {
 # What is quoted, and how it is laid out.
 
 
-def test_it_has_35_to_50_cells_and_runs_within_20_seconds(run: Run) -> None:
+def test_it_has_35_to_50_cells() -> None:
     assert 35 <= len(read(NOTEBOOK).cells) <= 50
-    assert run.seconds < RUN_ALL_SECONDS
 
 
 def test_the_documentations_python_is_verbatim() -> None:

@@ -22,7 +22,6 @@ from kit.errors import Disconnected
 from tests.notebooks.execution import CELL_SECONDS, ROOT, Run, execute_cell, failures, printed, read
 
 NOTEBOOK = ROOT / "notebooks/05_where_the_server_runs.ipynb"
-RUN_ALL_SECONDS = 22
 SHUTDOWN_SECONDS = 3
 PLACES = ("in-thread", "in-kernel")
 
@@ -78,9 +77,8 @@ def numbers(pattern: str, text: str) -> dict[str, float]:
     return {words: float(number) for words, number in re.findall(pattern, text, re.MULTILINE)}
 
 
-def test_it_has_15_to_25_cells_and_runs_within_22_seconds(run: Run) -> None:
+def test_it_has_15_to_25_cells() -> None:
     assert 15 <= len(read(NOTEBOOK).cells) <= 25
-    assert run.seconds < RUN_ALL_SECONDS
 
 
 def test_asyncio_run_is_refused_in_a_cell_and_await_is_not(run: Run) -> None:

@@ -26,7 +26,7 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 LINES_LIMIT = 15
-RUN_ALL_SECONDS = 25
+RUN_ALL_SECONDS = 45  # beside other tests and another notebook; alone they take 3 to 15
 TROUBLE = re.compile(r"Traceback|Exception|never awaited|never retrieved|was destroyed|ResourceWarning")
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 import kit
 
@@ -150,12 +151,7 @@ def test_modules_stay_of_a_size_that_one_reads_in_one_go() -> None:
 
 
 def test_the_environment_pins_the_versions_that_the_project_was_tested_with() -> None:
-    environment_file = ROOT / "environment.yml"
-    if not environment_file.exists():
-        pytest.skip("there is no environment.yml yet")
-    import yaml
-
-    environment = yaml.safe_load(environment_file.read_text("utf-8"))
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
     (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
     pinned = dict(re.fullmatch(r"([\w.-]+)(?:\[[^\]]*\])?==([\w.]+).*", line).groups() for line in pip if "==" in line)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))

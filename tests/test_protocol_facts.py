@@ -294,7 +294,7 @@ FACTS = [
         knows={"refused_status": 500, "handler_error": None, "handler_returned": True, "accepted": False},
         explained=("HTTP 500", "The handler returned before it accepted", "await websocket.accept()"),
         in_a_test=WAITS,
-        shown=("01_echo", "connect(endings_server, path)", "/never-accepts", "explain("),
+        shown=("04_the_websocket_object", "async def says_nothing", "await visit(says_nothing)"),
     ),
     Fact(
         "WebSocketException after accept",

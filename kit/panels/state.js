@@ -8,11 +8,11 @@ const WIDTH = 432;
 const DRAWINGS = {
   client_state: {
     height: 84,
-    boxes: { CONNECTING: [2, 38], CONNECTED: [168, 38], DISCONNECTED: [334, 38] },
+    boxes: { CONNECTING: [2, 38], CONNECTED: [155, 38], DISCONNECTED: [334, 38] },
     arrows: {
-      "CONNECTING>CONNECTED": ["M 98 58 H 162", [168, 58, 0], [132, 51]],
-      "CONNECTED>CONNECTED": ["M 196 38 C 196 10, 236 10, 236 32", [236, 38, 90], [216, 11]],
-      "CONNECTED>DISCONNECTED": ["M 264 58 H 328", [334, 58, 0], [299, 51]],
+      "CONNECTING>CONNECTED": ["M 98 58 H 149", [155, 58, 0], [126, 51]],
+      "CONNECTED>CONNECTED": ["M 183 38 C 183 10, 223 10, 223 32", [223, 38, 90], [203, 11]],
+      "CONNECTED>DISCONNECTED": ["M 251 58 H 328", [334, 58, 0], [292, 51]],
     },
   },
   application_state: {

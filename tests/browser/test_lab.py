@@ -98,7 +98,6 @@ async def test_run_all_shows_a_server_as_its_panel_and_connects_nobody(open_note
         assert notebook.page_errors == []
 
 
-@pytest.mark.skipif(not (NOTEBOOKS / "01_echo.ipynb").exists(), reason="the notebook is not there yet")
 async def test_run_all_of_the_echo_notebook_ends_without_an_error_and_its_panel_talks(open_notebook: OpenNotebook, lab: Lab) -> None:
     shutil.copy(NOTEBOOKS / "01_echo.ipynb", lab.folder)
     async with open_notebook(path="01_echo.ipynb") as notebook:

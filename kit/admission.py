@@ -53,7 +53,7 @@ class NotebookPages:
     def add(self, origin: Any) -> None:
         """Note the origin of a page that displays a panel; from any thread. What is no web origin is passed over."""
         if isinstance(origin, str) and len(origin) < 300 and _netloc(origin):
-            self._origins |= {origin.lower()}
+            self._origins |= {_plain_origin(origin)}
 
     def forget(self) -> None:
         """Forget them all."""
@@ -61,7 +61,7 @@ class NotebookPages:
 
     @property
     def origins(self) -> frozenset[str]:
-        """What was noted, in lower case."""
+        """What was noted, as origins are compared."""
         return self._origins
 
     @property

@@ -170,12 +170,15 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
     async def run_asgi(self) -> None:
         self.scope["extensions"]["kit.abort"] = {"abort": self.abort}  # ASGI has no message for it
         serving.set(Serving(self.timeline, self.kit_connection))
-        await super().run_asgi()
+        app = self.app
 
-    async def send(self, message: Any) -> None:
-        await super().send(message)
-        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
-            self.handshake_complete = True  # a denial response is an answer too; uvicorn would log that there was none
+        async def answering(*arguments: Any) -> None:
+            await app(*arguments)
+            if self.initial_response is not None and self.close_sent:
+                self.handshake_complete = True  # a denial response is an answer too; uvicorn would log that there was none
+
+        self.app = answering
+        await super().run_asgi()
 
     def go_away(self, code: int) -> None:
         """Close with ``code`` because the server stops; a handler that waits in ``receive`` gets its disconnect."""

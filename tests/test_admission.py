@@ -94,6 +94,12 @@ async def test_a_program_sends_no_origin_and_is_let_in(server: Server) -> None:
     await let_in(server)
 
 
+async def test_a_refusal_is_not_followed_by_a_false_error(server: Server, eventually: Callable) -> None:
+    await refused(server, origin="http://evil.example")
+    await eventually(lambda: server.connections == [])
+    assert [entry.text for entry in server.timeline.entries() if entry.kind in ("log", "error")] == []
+
+
 async def test_an_allowed_origin_is_let_in_and_another_is_not() -> None:
     async with serve(app, port=0, allowed_origins=["https://Example.org/"]) as server:
         await let_in(server, origin="https://example.org")

@@ -43,7 +43,7 @@ class Entry:
         connection: the connection's number, or None for what concerns the whole server.
         side: ``"client"`` or ``"server"``.
         kind: ``request``, ``response``, ``frame-in``, ``frame-out``, ``asgi-receive``, ``asgi-send``, ``print``, ``log``,
-            ``error``, ``end`` or ``notice``.
+            ``error``, ``end``, ``fault`` (brought about on purpose) or ``notice``.
         text: one line that says it in words; a payload's first 256 characters where there is one.
         size: the payload's true length in bytes (0 where there is none).
         payload: the payload itself, or None once it fell out of the Timeline.
@@ -237,10 +237,10 @@ class Timeline:
 
         return record
 
-    def note(self, text: str, *, kind: str = "notice", connection: Connection | None = None, **details: Any) -> None:
-        """Record a line of text on the server's side; from any thread."""
+    def note(self, text: str, *, kind: str = "notice", connection: Connection | None = None, side: str = "server", **details: Any) -> None:
+        """Record a line of text; from any thread."""
         size = size_bytes(text)
-        self.recorder(connection, "server", _describe_note)(text, (kind, size, details))
+        self.recorder(connection, side, _describe_note)(text, (kind, size, details))
 
     def open_connection(self, address: Any, *, name: str | None = None, path: str = "") -> Connection:
         """The connection of the socket whose client end has ``address``: the client's end opens it, or the server's.

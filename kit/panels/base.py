@@ -15,7 +15,7 @@ from kit import loops
 from kit.admission import notebook_pages
 from kit.timeline import Entry, Timeline
 
-__all__ = ["Panel", "front_end"]
+__all__ = ["Panel", "followed", "front_end"]
 
 TICK_SECONDS = 0.05
 _HERE = Path(__file__).parent
@@ -26,6 +26,18 @@ def front_end(name: str) -> dict[str, str]:
     scripts = [(_HERE / file).read_text("utf-8") for file in ("shared.js", f"{name}.js")]
     styles = [(_HERE / file).read_text("utf-8") for file in ("shared.css", f"{name}.css")]
     return {"_esm": "\n".join(scripts), "_css": "\n".join(styles)}
+
+
+def followed(source: Any) -> Timeline:
+    """The Timeline to follow: ``source`` itself, or that of a server or a client.
+
+    Raises:
+        TypeError: it is none of them.
+    """
+    timeline = source if isinstance(source, Timeline) else getattr(source, "timeline", None)
+    if not isinstance(timeline, Timeline):
+        raise TypeError(f"expected a server from `await serve(app)`, a client from `await connect(…)` or a Timeline, but got {source!r:.80}.")
+    return timeline
 
 
 class Panel(anywidget.AnyWidget):

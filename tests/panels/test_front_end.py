@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from kit.panels import base
 from kit.panels.base import front_end
 
-NAMES = ("chat", "conversation", "page", "server", "state")
+NAMES = sorted(path.stem for path in Path(base.__file__).parent.glob("*.js") if path.stem != "shared")
 
 # As much of a document as the helpers need: elements with attributes, text and children; markup is not even possible.
 _DOCUMENT = """

@@ -62,6 +62,31 @@ function submitOnEnter(input) {
   });
 }
 
+const QUIET_MS = 100;
+const LONG_CELL_MS = 1000;
+
+/**
+ * Calls `then` once no cell has run for a moment, or the same cell for a second. A widget's message that reaches ipykernel 7.4 just
+ * as one cell ends and the next begins makes it report the end of the wrong cell, and JupyterLab shows `[*]` for ever.
+ */
+export function whenQuiet(kernel, then) {
+  if (!kernel?.statusChanged) {
+    then();
+    return;
+  }
+  let timer = 0;
+  const wait = () => {
+    clearTimeout(timer);
+    timer = setTimeout(end, kernel.status === "idle" ? QUIET_MS : LONG_CELL_MS);
+  };
+  const end = () => {
+    kernel.statusChanged.disconnect(wait);
+    then();
+  };
+  kernel.statusChanged.connect(wait);
+  wait();
+}
+
 /**
  * Ties a view to its panel in the kernel: says hello and bye, hands on messages, and says so when the kernel is gone.
  * Returns `ask(what, form)` to have something done and `close()` for when the view is removed.
@@ -102,14 +127,22 @@ function connectView(model, el, panel, onMessage) {
   watcher.observe(el, { attributes: true, attributeFilter: ["class"] });
   if (el.parentElement) watcher.observe(el.parentElement, { attributes: true, attributeFilter: ["class"] });
   let waiting = setTimeout(() => say("The kernel does not answer yet. It may be busy; this panel goes on when it is free."), 4000);
-  ask("hello", { origin: location.origin }); // what this page opens may connect to the server
+  let shown = true;
+  let greeted = false;
+  const kernel = model.widget_manager?.kernel;
+  whenQuiet(kernel, () => {
+    if (!shown) return;
+    greeted = true;
+    ask("hello", { origin: location.origin }); // what this page opens may connect to the server
+  });
   const close = () => {
     clearTimeout(waiting);
     watcher.disconnect();
     model.off("msg:custom", receive);
     model.off("comm_live_update", lose);
     model.off("comm:close", lose);
-    ask("bye");
+    shown = false;
+    if (greeted) whenQuiet(kernel, () => ask("bye"));
   };
   return { ask, close };
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 
@@ -110,6 +111,16 @@ async def test_run_all_of_the_echo_notebook_ends_without_an_error_and_its_panel_
         await expect(bubbles(chat, "received").filter(has_text="Message text was: good morning")).to_be_visible()
         await expect(log_of(notebook.server_panel("echo").first)).to_contain_text("receive text “good morning”")
         assert notebook.page_errors == []
+
+
+async def test_run_all_again_and_again_leaves_no_cell_marked_as_running(open_notebook: OpenNotebook, lab: Lab) -> None:
+    """Panels that were just displayed, or just removed, speak to the kernel only when no cell is about to end."""
+    shutil.copy(NOTEBOOKS / "04_the_websocket_object.ipynb", lab.folder)
+    async with open_notebook(path="04_the_websocket_object.ipynb") as notebook:
+        for _ in range(5):
+            await asyncio.wait_for(notebook.run_all(), 60)
+        await expect(notebook.page.locator(".jp-InputPrompt").filter(has_text="*")).to_have_count(0)
+        assert await notebook.outputs("error") == []
 
 
 # One message, from both sides.

@@ -352,23 +352,36 @@ class Subscription:
     """One reader's place in a Timeline: ``take`` returns what is new since the last time.
 
     A reader that comes too rarely skips what has fallen out meanwhile, and is told how much: it never slows a tap.
+
+    Attributes:
+        seen: the number of the last Entry that was taken or passed over.
     """
 
     def __init__(self, timeline: Timeline, wake: Callable[[], None], seen: int) -> None:
         self._timeline = timeline
         self.wake = wake
-        self._seen = seen
+        self.seen = seen
 
     def take(self, most: int = 2_000) -> tuple[list[Entry], int]:
         """The new Entries, the newest ``most`` of them, and how many were skipped."""
+        skipped = self.pass_over(most)
+        return self.next(most), skipped
+
+    def pass_over(self, keep: int = 0) -> int:
+        """Skip what is new but for the newest ``keep`` Entries; returns how many were skipped."""
         self._timeline._someone_waits = True
-        records = self._timeline._records_since(self._seen)
-        if not records:
-            return [], 0
-        new, seen = records[-1][0] - self._seen, records[-1][0]
-        self._seen = seen
-        taken = [self._timeline._entry(record) for record in records[-most:]]
-        return taken, new - len(taken)
+        with self._timeline._in_order:
+            kept = min(keep, len(self._timeline._records))
+            skipped = max(0, self._timeline.last_number - kept - self.seen)
+        self.seen += skipped
+        return skipped
+
+    def next(self, most: int, *, up_to: int | None = None) -> list[Entry]:
+        """The oldest ``most`` of the new Entries, none with a number above ``up_to``."""
+        records = [record for record in self._timeline._records_since(self.seen)[:most] if up_to is None or record[0] <= up_to]
+        if records:
+            self.seen = records[-1][0]
+        return [self._timeline._entry(record) for record in records]
 
     def close(self) -> None:
         """Stop being woken. Safe to call twice."""

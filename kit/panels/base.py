@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,11 @@ import traitlets
 
 from kit import loops
 from kit.admission import notebook_pages
+from kit.panels.follower import Follower, follower_of
 from kit.timeline import Entry, Timeline
 
 __all__ = ["Panel", "followed", "front_end"]
 
-TICK_SECONDS = 0.05
 _HERE = Path(__file__).parent
 
 
@@ -53,9 +51,7 @@ class Panel(anywidget.AnyWidget):
         super().__init__(**traits)
         self.timeline = timeline
         self._views: set[str] = set()
-        self._subscription: Any = None
-        self._tick_due = False
-        self._last_tick = 0.0
+        self._follower: Follower | None = None
         self.on_msg(self._on_front_end)
 
     # What a panel is made of: subclasses define these; all run on the panels' loop.
@@ -111,37 +107,41 @@ class Panel(anywidget.AnyWidget):
 
     def _greet(self, view: str) -> None:
         self._follow()
-        self._tick()
         self._tell({**self._reset(), "reset": True, "to": view, "beganAt": self.timeline.began_at})
 
     def _follow(self) -> None:
-        """On the panels' loop: subscribe or unsubscribe, as wanted now."""
-        if self._wants_ticks() and self._subscription is None:
+        """On the panels' loop: join or leave those who follow the Timeline, as wanted now."""
+        if self._wants_ticks() and self._follower is None:
             self._begin()
-            self._subscription = self.timeline.subscribe(self._wake, since=0)
-            self._changes(*self._subscription.take(most=self.timeline.entries_limit))
-        elif not self._wants_ticks() and self._subscription is not None:
-            self._subscription.close()
-            self._subscription = None
+            self._follower = follower_of(self.timeline)
+            self._changes(*self._follower.join(self))
+        elif not self._wants_ticks():
+            self._unfollow()
+
+    def _unfollow(self) -> None:
+        follower, self._follower = self._follower, None
+        if follower is not None:
+            follower.leave(self)
+
+    def _restart(self) -> None:
+        """On the panels' loop: read the Timeline from its beginning, and show it all again."""
+        self._unfollow()
+        self._follow()
+        self._tell({**self._reset(), "reset": True, "beganAt": self.timeline.began_at})
 
     def _wake(self) -> None:
-        """From any thread, even a tap's: something new waits."""
+        """From any thread: look again, whether or not something is new in the Timeline."""
         loops.panels().call_soon(self._tick_soon, 0.0)
 
     def _tick_soon(self, after_seconds: float) -> None:
-        if not self._tick_due:
-            self._tick_due = True
-            pause = max(after_seconds, self._last_tick + TICK_SECONDS - time.monotonic(), 0.003)
-            asyncio.get_running_loop().call_later(pause, self._tick)
+        """On the panels' loop: look again after so many seconds, or sooner; never while the Timeline is not followed."""
+        if self._follower is not None:
+            self._follower.tick_in(after_seconds)
 
-    def _tick(self) -> None:
-        self._tick_due = False
-        self._last_tick = time.monotonic()
-        if self._subscription is None:
-            return
-        entries, skipped = self._subscription.take()
+    def on_tick(self, entries: list[Entry], skipped: int) -> None:
+        """Called by the `Follower`, on the panels' loop."""
         changes = self._changes(entries, skipped)
-        if changes is not None and self._views:
+        if changes is not None:
             self._tell(changes)
 
     def _tell(self, message: dict[str, Any]) -> None:
@@ -154,7 +154,5 @@ class Panel(anywidget.AnyWidget):
         if "_views" not in self.__dict__:  # its arguments were refused before it was made
             return
         self._views.clear()
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            subscription.close()
+        self._unfollow()
         super().close()

@@ -303,13 +303,6 @@ class ChatPanel(Panel):
             self._connections.append(connection)
         loops.panels().call_soon(self._restart)
 
-    def _restart(self) -> None:
-        if self._subscription is not None:
-            self._subscription.close()
-            self._subscription = None
-        self._follow()
-        self._tell({**self._reset(), "reset": True, "beganAt": self.timeline.began_at})
-
     def _perhaps_reconnect(self) -> None:
         """Once for each server that replaces the one this client was connected to."""
         if not self._reconnects or self._busy or not self.client.connection.server_stopped or not isinstance(self._target, Server):

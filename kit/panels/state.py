@@ -60,7 +60,7 @@ class StatePanel(Panel):
         self._busy = ""
         self._numbers: set[int] = set()
         self._rows: OrderedDict[str, dict[str, Any]] = OrderedDict()
-        self._unshown: deque[_Row] = deque()  # what the log has to add or to change next
+        self._unshown: deque[_Row] = deque(maxlen=_ROWS_LIMIT)  # what the log has to add or to change next
         self._row_numbers = itertools.count(1)
         self._said: dict[str, Any] = {}
 
@@ -317,11 +317,11 @@ class StatePanel(Panel):
         loops.panels().call_soon(self._show)
 
     def _show(self) -> None:
-        """On the panels' loop: what is new in the Timeline and in the log, in the order in which it happened."""
-        entries, skipped = self._subscription.take() if self._subscription is not None else ([], 0)
-        changes = self._changes(entries, skipped)
-        if changes is not None:
-            self._tell(changes)
+        """On the panels' loop: in order with what the Timeline tells, or at once while nobody looks."""
+        if self._follower is not None:
+            self._tick_soon(0.0)
+        else:
+            self._changes([], 0)
 
     def _take_unshown(self) -> Iterator[dict[str, Any]]:
         while self._unshown:
@@ -343,14 +343,6 @@ class StatePanel(Panel):
     def _refresh(self) -> None:
         """Tell the state; from any loop."""
         loops.panels().call_soon(lambda: self._tell({"state": self._state()}))
-
-    def _restart(self) -> None:
-        """On the panels' loop: follow the Timeline from its beginning, for one more connection."""
-        if self._subscription is not None:
-            self._subscription.close()
-            self._subscription = None
-        self._follow()
-        self._tell({**self._reset(), "reset": True, "beganAt": self.timeline.began_at})
 
 
 @dataclass

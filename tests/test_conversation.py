@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from kit.conversation import Conversation, Row
+from kit.conversation import Conversation
+from kit.rows import Row
 from kit.timeline import Entry
 
 _numbers = itertools.count(1)

@@ -309,7 +309,7 @@ class Conversation:
     def _fold_end(self, entry: Entry) -> Row:
         if entry.details["what"] == "handler":
             self._end_handler(entry)
-            row = self._alone(entry, "end")
+            row = self._alone(entry, "returned")
             row.handler = row.label = "the handler returned"
         else:
             row = self._end_socket(entry)

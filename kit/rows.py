@@ -20,7 +20,7 @@ class Row:
     Attributes:
         key: what identifies the row when it changes.
         kind: ``request``, ``response``, ``message``, ``ping``, ``pong``, ``close``, ``disconnect``, ``dropped``, ``print``, ``log``,
-            ``error``, ``end``, ``fault``, ``notice`` or ``gap``.
+            ``error``, ``returned`` (the handler did), ``end`` (of a socket), ``fault``, ``notice`` or ``gap``.
         direction: ``"up"`` from client to handler, ``"down"`` the other way, ``"here"`` at one end only, ``"divider"``.
         at_seconds: when it was first seen.
         side: for ``"here"``, at which end.

@@ -327,7 +327,7 @@ class Conversation:
         silent = lane.complete and not lane.closing and not lane.refused
         row = self._row(entry, "end", "dropped" if silent else "end", ("up" if of_client else "down") if silent else "here")
         row.moments["client" if of_client else "wire"] = entry.at_seconds
-        row.label = "dropped without a Close frame" if row.kind == "dropped" else row.label or text
+        row.label = "dropped, no Close frame" if row.kind == "dropped" else row.label or text
         if of_client:
             row.client, lane.client_ended = text, entry.at_seconds
             self._give_up(entry.connection, "client")

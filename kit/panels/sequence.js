@@ -129,7 +129,7 @@ function lowest(sorted, least) {
 export function columns(count, width) {
   const lanes = Math.max(1, count), gutter = width < 500 ? 50 : 58, pad = 10;
   const words = width < 480 ? 120 : width < 760 ? 150 : 200;
-  const lane = Math.max(44, Math.min(132, (width - gutter - pad - words) / (2 * lanes)));
+  const lane = Math.max(46, Math.min(132, (width - gutter - pad - words) / (2 * lanes)));
   const whole = Math.max(width, gutter + pad + words + 2 * lanes * lane);
   const rightFrom = whole - pad - lanes * lane;
   const client = (place) => gutter + lane * (place + 0.5), handler = (place) => rightFrom + lane * (place + 0.5);
@@ -243,32 +243,40 @@ export function arrowOf(row, lane, place, grid, yOf) {
     return { x1: clientX, y1: yOf(begins), x2: there ? handlerX : (grid.left + grid.right) / 2, y2: yOf(arrives ?? begins), there, client: false };
   }
   const unread = client === undefined && lane?.ours && (row.waits === "client" || row.waits === "wire" || row.lost);
-  return { x1: handlerX, y1: yOf(server ?? client), x2: unread ? grid.left : clientX, y2: yOf(client ?? server), there: !unread, client: true };
+  return { x1: handlerX, y1: yOf(server ?? client), x2: unread ? clientX + boxWidth(grid) / 2 : clientX, y2: yOf(client ?? server), there: !unread, client: true };
 }
 
-function words(x, y, anchor, label, who, waiting, waits, room, measure, tone) {
-  const extra = [who, waiting].filter(Boolean).join(", ");
-  const least = Math.min(measure(label), 56);
-  const tail = extra && elided(` · ${extra}`, Math.max(room - least, room * 0.55), measure);
-  const head = elided(label, room - (tail ? measure(tail) : 0), measure);
-  return s("text", { class: `kit-seq-label kit-tone-${tone || "plain"}`, x, y, "text-anchor": anchor }, head, tail ? s("tspan", { class: waits ? "kit-seq-waits" : "kit-seq-extra" }, tail) : "");
+/**
+ * An event's words on a ground of their own, within `from` and `to`: in the middle of the diagram if they fit there, else as
+ * far to the right as they may go; `side` puts them at one edge. Payload and what is said about it share the room.
+ */
+function words({ label, extra, waits, tone }, side, from, to, y, { grid, measure }) {
+  const room = to - from, least = Math.min(measure(label), 90, room / 2);
+  const tail = extra ? elided(` · ${extra}`, room - least, measure) : "";
+  const head = elided(label, room - measure(tail), measure), wide = measure(head) + measure(tail);
+  const middle = Math.max(from, Math.min((grid.left + grid.right - wide) / 2, to - wide));
+  const x = side === "left" ? from : side === "right" ? to - wide : middle;
+  return [
+    s("rect", { class: "kit-seq-ground", x: x - 4, y: y - 8.5, width: wide + 8, height: 17, rx: 4 }),
+    s("text", { class: `kit-seq-label kit-tone-${tone || "plain"}`, x, y: y + 4 }, head, tail ? s("tspan", { class: waits ? "kit-seq-waits" : "kit-seq-extra" }, tail) : ""),
+  ];
 }
 
 function drawArrow(row, lane, place, view) {
-  const { grid, yOf, y0, now, measure, labelled } = view;
+  const { grid, yOf, y0, now, labelled } = view;
   const arrow = arrowOf(row, lane, place, grid, yOf), parts = [];
   const dashed = row.kind === "dropped" || !arrow.there || row.lost ? "kit-dashed" : "";
   if (view.flat && Math.abs(arrow.y2 - arrow.y1) < 2 * ROW) arrow.y1 = arrow.y2 = y0;
   parts.push(line(arrow.x1, arrow.y1, arrow.x2, arrow.y2, dashed));
   if (row.lost || row.kind === "dropped") parts.push(cross(arrow.x2 + (row.way === "up" ? -8 : 8), arrow.y2));
   else if (arrow.there) parts.push(arrowHead(arrow.x1, arrow.y1, arrow.x2, arrow.y2));
-  const [waiting, waits] = waitingWords(row, now), room = grid.right - grid.left, steep = Math.abs(arrow.y2 - arrow.y1) > 12;
   if (row.kind === "message") parts.push(...drawWaiting(row, place, view));
   if (!labelled) return parts;
-  const x = steep ? (row.way === "up" ? grid.left : grid.right) : (grid.left + grid.right) / 2;
-  const anchor = steep ? (row.way === "up" ? "start" : "end") : "middle", y = steep ? y0 : (arrow.y1 + arrow.y2) / 2;
-  parts.push(words(x, Math.min(Math.max(y, y0), y0 + 6) + 4, anchor, row.label, whoWords(row, lane), waiting, waits, room, measure, row.tone === "bad" ? "bad" : ""));
-  return parts;
+  const [waiting, waits] = waitingWords(row, now), steep = Math.abs(arrow.y2 - arrow.y1) > 12;
+  const extra = [whoWords(row, lane), row.waits === "client" ? "" : waiting].filter(Boolean).join(", "); // what is unread is said once, in its box
+  const y = Math.min(Math.max((arrow.y1 + arrow.y2) / 2, y0), y0 + (steep ? 0 : 6));
+  const side = steep ? { up: "left", down: "right" }[row.way] : "middle";
+  return [...parts, ...words({ label: row.label, extra, waits, tone: row.tone === "bad" ? "bad" : "" }, side, grid.client(place) + 14, grid.right, y, view)];
 }
 
 /** Boxes for what waits at the handler: a message that nobody has received, a send that uvicorn has not written. */
@@ -281,17 +289,16 @@ function drawWaiting(row, place, { grid, yOf, now }) {
 }
 
 function drawNote(row, lane, place, view) {
-  const { grid, y0, measure, labelled } = view, ofClient = row.side === "client";
-  const x = ofClient ? grid.client(place) : grid.handler(place), room = grid.right - grid.left, edge = ofClient ? grid.left : grid.right;
+  const { grid, y0, labelled } = view, ofClient = row.side === "client";
+  const x = ofClient ? grid.client(place) : grid.handler(place), edge = ofClient ? x + 14 : grid.right;
   const parts = [line(x, y0, edge, y0, "kit-dotted"), s("circle", { class: "kit-seq-dot", cx: x, cy: y0, r: 3.5 })];
-  if (labelled) parts.push(words(edge, y0 + 4, ofClient ? "start" : "end", row.label, "", "", false, room, measure, row.tone));
-  return parts;
+  if (!labelled) return parts;
+  return [...parts, ...words({ label: row.label, tone: row.tone }, ofClient ? "left" : "right", ofClient ? edge : grid.gutter + 4, grid.right, y0, view)];
 }
 
 function drawDivider(row, view) {
-  const { grid, y0, measure } = view, middle = (grid.gutter + grid.width) / 2, text = elided(row.label, grid.width - grid.gutter - 60, measure), half = measure(text) / 2 + 8;
-  const rule = (from, to) => s("line", { class: "kit-seq-rule", x1: from, x2: to, y1: y0, y2: y0 });
-  return [rule(grid.gutter, middle - half), rule(middle + half, grid.width - 6), s("text", { class: `kit-seq-label kit-tone-${row.tone}`, x: middle, y: y0 + 4, "text-anchor": "middle" }, text)];
+  const { grid, y0, measure } = view, room = grid.width - grid.gutter, text = elided(row.label, room - 60, measure), from = grid.gutter + (room - measure(text)) / 2;
+  return [s("line", { class: "kit-seq-rule", x1: grid.gutter, x2: grid.width - 6, y1: y0, y2: y0 }), ...words({ label: text, tone: row.tone }, "left", from, from + room, y0, view)];
 }
 
 function drawLanes(lanes, picture, grid, rows, now) {
@@ -321,9 +328,13 @@ export function unreadOf(rows, places, now) {
   return [...unread.values()];
 }
 
+function boxWidth(grid) {
+  return Math.min(grid.lane - 6, 72);
+}
+
 function drawUnread(unread, picture, grid) {
   return unread.map(({ n, place, from, size }) => {
-    const width = Math.min(grid.lane - 6, 72), x = grid.client(place) - width / 2, y = heightOf(picture, from);
+    const width = boxWidth(grid), x = grid.client(place) - width / 2, y = heightOf(picture, from);
     const height = Math.max(40, picture.bottom - y), middle = Math.max(y + 16, picture.bottom - 22);
     return s(
       "g",
@@ -338,7 +349,7 @@ function drawUnread(unread, picture, grid) {
 function drawCuts(picture, top, bottom) {
   return picture.cuts
     .filter(({ y, seconds }) => seconds >= 0.1 && y > top && y < bottom)
-    .map(({ y, seconds }) => s("text", { class: "kit-seq-cut", x: 8, y: y + 4 }, `⋯ ${duration(seconds)}`));
+    .map(({ y, seconds }) => s("text", { class: "kit-seq-cut", x: 8, y: y + 4 }, `⋮ ${duration(seconds)}`));
 }
 
 function headings(lanes, grid) {
@@ -368,9 +379,9 @@ function render({ model, el }) {
   const filter = h("input", { type: "search", class: "kit-input kit-filter", "data-local": "1", placeholder: "Filter", "aria-label": "Filter: events" });
   const pingToggle = h("button", { ...local, class: "kit-button", "aria-pressed": "false", hidden: true });
   const foldToggle = h("button", { ...local, class: "kit-button", "aria-pressed": "false", hidden: true });
-  const zoomOut = h("button", { ...local, class: "kit-button", "aria-label": "Zoom out", title: "−" }, "−");
-  const zoomIn = h("button", { ...local, class: "kit-button", "aria-label": "Zoom in", title: "+" }, "+");
-  const scaleWords = h("span", { class: "kit-seq-scale", role: "status", "aria-label": "Scale of time" });
+  const zoomOut = h("button", { ...local, class: "kit-button kit-seq-zoom", "aria-label": "Zoom out", title: "−" }, "−");
+  const zoomIn = h("button", { ...local, class: "kit-button kit-seq-zoom", "aria-label": "Zoom in", title: "+" }, "+");
+  const scaleWords = h("span", { class: "kit-seq-scale", role: "status", "aria-label": "Scale of time", title: "Events closer than a label are spread; quiet time is cut" });
   const pause = h("button", { ...local, class: "kit-button", "aria-pressed": "false" }, "Pause");
   const clear = h("button", { ...local, class: "kit-button" }, "Clear");
   const names = h("div", { class: "kit-seq-names" });
@@ -387,10 +398,10 @@ function render({ model, el }) {
   const panel = h(
     "section",
     { class: "kit-panel kit-sequence-panel", "aria-label": model.get("title") },
-    h("header", { class: "kit-header" }, h("strong", {}, "Sequence"), followPill, h("span", { class: "kit-spring" }), filter, pingToggle, foldToggle, pause, clear),
+    h("header", { class: "kit-header" }, h("strong", {}, "Sequence"), followPill, h("span", { class: "kit-spring" }), filter, pause, clear),
     earlier,
     scroller,
-    h("footer", { class: "kit-seq-foot" }, h("span", { class: "kit-faint" }, "Time"), zoomOut, scaleWords, zoomIn, h("span", { class: "kit-spring" }), h("span", { class: "kit-hint" }, "quiet time is cut")),
+    h("footer", { class: "kit-seq-foot" }, h("span", { class: "kit-faint" }, "Time"), zoomOut, scaleWords, zoomIn, h("span", { class: "kit-spring" }), pingToggle, foldToggle),
     details,
   );
   el.replaceChildren(panel);

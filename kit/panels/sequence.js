@@ -38,6 +38,11 @@ export function duration(seconds) {
   return `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
 }
 
+/** A moment since the beginning, as exact as the scale makes sense of. */
+export function moment(at, scale) {
+  return scale < USUAL_SCALE || at >= 100 ? seconds(at) : `+${at.toFixed(4)}`;
+}
+
 /** A size in bytes, as the kernel's side says it too. */
 export function bytes(size) {
   if (size < 1024) return `${size} B`;
@@ -127,13 +132,13 @@ function lowest(sorted, least) {
 
 /** The columns of a diagram: clients on the left, handlers on the right, and between them room for words. */
 export function columns(count, width) {
-  const lanes = Math.max(1, count), gutter = width < 500 ? 50 : 58, pad = 10;
+  const lanes = Math.max(1, count), gutter = width < 500 ? 52 : 60, pad = 8;
   const words = width < 480 ? 120 : width < 760 ? 150 : 200;
-  const lane = Math.max(46, Math.min(132, (width - gutter - pad - words) / (2 * lanes)));
+  const lane = Math.max(30, Math.min(132, (width - gutter - pad - words) / (2 * lanes)));
   const whole = Math.max(width, gutter + pad + words + 2 * lanes * lane);
   const rightFrom = whole - pad - lanes * lane;
   const client = (place) => gutter + lane * (place + 0.5), handler = (place) => rightFrom + lane * (place + 0.5);
-  return { gutter, lane, width: whole, client, handler, left: client(lanes - 1) + 12, right: handler(0) - 20, stacked: lane < 84 };
+  return { gutter, lane, width: whole, client, handler, left: client(lanes - 1) + 12, right: handler(0) - 20, stacked: lane < 84, narrow: lane < 56 };
 }
 
 /** What can be seen of a row's waiting: [words, whether it waits still]. */
@@ -276,7 +281,7 @@ function drawArrow(row, lane, place, view) {
   const extra = [whoWords(row, lane), row.waits === "client" ? "" : waiting].filter(Boolean).join(", "); // what is unread is said once, in its box
   const y = Math.min(Math.max((arrow.y1 + arrow.y2) / 2, y0), y0 + (steep ? 0 : 6));
   const side = steep ? { up: "left", down: "right" }[row.way] : "middle";
-  return [...parts, ...words({ label: row.label, extra, waits, tone: row.tone === "bad" ? "bad" : "" }, side, grid.client(place) + 14, grid.right, y, view)];
+  return [...parts, ...words({ label: row.label, extra, waits, tone: row.tone === "bad" ? "bad" : "" }, side, grid.client(place) + (view.boxed.has(place) ? boxWidth(grid) / 2 + 8 : 14), grid.right, y, view)];
 }
 
 /** Boxes for what waits at the handler: a message that nobody has received, a send that uvicorn has not written. */
@@ -353,12 +358,14 @@ function drawCuts(picture, top, bottom) {
 }
 
 function headings(lanes, grid) {
-  const cell = (x, lane, name, title) =>
-    h("div", { class: `kit-seq-name kit-c${colourOf(lane.n)}${grid.stacked ? " kit-stacked" : ""}`, style: `left:${x - grid.lane / 2}px;width:${grid.lane}px`, title }, badge(lane.n), h("span", {}, name));
-  return lanes.flatMap((lane, place) => [
-    cell(grid.client(place), lane, lane.name, `${lane.name}, connection ${lane.n}, ${lane.path}`),
-    cell(grid.handler(place), lane, grid.stacked && grid.lane < 62 ? "handler" : `handler ${lane.n}`, `the handler of ${lane.name}, connection ${lane.n}`),
-  ]);
+  const cell = (x, lane, role, name, says) =>
+    h("div", { class: `kit-seq-name kit-c${colourOf(lane.n)}${grid.stacked ? " kit-stacked" : ""}`, style: `left:${x - grid.lane / 2}px;width:${grid.lane}px`, title: says, role: "columnheader", "aria-label": role }, badge(lane.n), h("span", {}, name));
+  const captions = ["clients", "handlers"].map((words, nth) => h("div", { class: "kit-seq-caption", "aria-hidden": "true", style: nth ? `right:calc(100% - ${grid.right + 8}px)` : `left:${grid.left + 4}px` }, words));
+  return [
+    ...lanes.map((lane, place) => cell(grid.client(place), lane, lane.name, grid.lane < 40 ? "" : lane.name, `${lane.name}, connection ${lane.n}, ${lane.path}`)),
+    ...lanes.map((lane, place) => cell(grid.handler(place), lane, `handler ${lane.n}`, grid.narrow ? "" : `handler ${lane.n}`, `the handler of ${lane.name}, connection ${lane.n}`)),
+    ...(grid.narrow && lanes.length ? captions : []),
+  ];
 }
 
 function detailsOf(pairs) {
@@ -384,7 +391,7 @@ function render({ model, el }) {
   const scaleWords = h("span", { class: "kit-seq-scale", role: "status", "aria-label": "Scale of time", title: "Events closer than a label are spread; quiet time is cut" });
   const pause = h("button", { ...local, class: "kit-button", "aria-pressed": "false" }, "Pause");
   const clear = h("button", { ...local, class: "kit-button" }, "Clear");
-  const names = h("div", { class: "kit-seq-names" });
+  const names = h("div", { class: "kit-seq-names", role: "row" });
   const layers = Object.fromEntries(["lanes", "lines", "unread", "cuts"].map((name) => [name, s("g", { "aria-hidden": name === "lines" ? null : "true" })]));
   const svg = s("svg", { role: "presentation" }, layers.lanes, layers.unread, layers.lines, layers.cuts);
   const canvas = h("div", { class: "kit-seq-canvas" }, names, svg);
@@ -441,9 +448,9 @@ function render({ model, el }) {
     places = new Map(shown.map((lane, place) => [lane.n, place]));
     let pingCount;
     [chosen, pingCount] = wantedRows(rows.values(), { pings, wanted, laneOf: (n) => lanes.get(n), shown: places, since });
-    const moment = now(), waiting = chosen.some((row) => row.waits);
-    picture = layout(chosen, SCALES[scale], waiting ? moment : null);
-    unread = unreadOf(chosen, places, moment);
+    const at = now(), waiting = chosen.some((row) => row.waits);
+    picture = layout(chosen, SCALES[scale], waiting ? at : null);
+    unread = unreadOf(chosen, places, at);
     grid = columns(shown.length, scroller.clientWidth || 600);
     pen.font = `12px ${getComputedStyle(panel).fontFamily}`;
     frame(chosenLanes, pingCount);
@@ -482,14 +489,14 @@ function render({ model, el }) {
   /** The events in sight, and nothing else; elements that are still right stay. */
   function show() {
     const top = scroller.scrollTop - 200, bottom = scroller.scrollTop + scroller.clientHeight + 200;
-    const [first, end] = inSight(picture, top, bottom), moment = now(), keep = new Set();
+    const [first, end] = inSight(picture, top, bottom), at = now(), boxed = new Set(unread.map(({ place }) => place)), keep = new Set();
     const yOf = (time) => heightOf(picture, time), animate = fresh.size <= 10;
     let previous = null;
     for (let index = first; index < end; index += 1) {
       const row = chosen[index], ownEnd = row.waits ? picture.bottom : picture.ends[index];
       if (ownEnd < top && row.key !== selected) continue;
       keep.add(row.key);
-      const group = eventElement(row, index, { grid, yOf, now: moment, measure, flat: scale === 0 }, animate && fresh.has(row.key));
+      const group = eventElement(row, index, { grid, yOf, now: at, measure, boxed, flat: scale === 0 }, animate && fresh.has(row.key));
       if (previous ? previous.nextSibling !== group : layers.lines.firstChild !== group) layers.lines.insertBefore(group, previous ? previous.nextSibling : layers.lines.firstChild);
       previous = group;
     }
@@ -523,7 +530,7 @@ function render({ model, el }) {
     }
     group.dataset.key = row.key;
     const hit = s("rect", { class: "kit-seq-hit", x: 2, y: y0 - ROW / 2, width: grid.width - 4, height: ROW, rx: 4 });
-    const time = picture.timed[index] ? s("text", { class: "kit-seq-time", x: 8, y: y0 + 4 }, seconds(row.at)) : "";
+    const time = picture.timed[index] ? s("text", { class: "kit-seq-time", x: 8, y: y0 + 4 }, moment(row.at, scale)) : "";
     const drawing = row.way === "divider" ? drawDivider(row, shownView) : row.way === "here" ? drawNote(row, lane, place, shownView) : drawArrow(row, lane, place, shownView);
     group.replaceChildren(hit, ...drawing, time);
     drawn.set(row.key, { group, about });

@@ -4,45 +4,15 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
 
-from kit.printable import human_bytes, quoted, visible
+from kit.printable import visible
+from kit.rows import Lane, Row, add_frame_details, add_headers, answer_words, frame_words, payload_words, wire_words
 from kit.timeline import Entry
 
-__all__ = ["Conversation", "Row"]
+__all__ = ["Conversation"]
 
 _DATA = ("TEXT", "BINARY", "CONT")
-
-
-@dataclass
-class Row:
-    """One event, with a cell for each place where it was seen; empty cells fill up as it gets there.
-
-    Attributes:
-        key: what identifies the row when it changes.
-        direction: ``"up"`` from client to handler, ``"down"`` the other way, ``"here"`` at one end only, ``"divider"``.
-        at_seconds: when it was first seen.
-        client: what the client did or got.
-        wire: what crossed the wire.
-        handler: what the handler got or did.
-        waits: where it waits now: ``"handler"`` until ``receive`` is called, ``"wire"`` until the reader reads, else "".
-        tone: ``"plain"``, ``"good"``, ``"warning"``, ``"bad"`` or ``"muted"``.
-        states: both states after it, when it changed one.
-        details: (label, value) pairs for whoever wants to know more.
-    """
-
-    key: str
-    connection: int | None
-    direction: str
-    at_seconds: float
-    client: str = ""
-    wire: str = ""
-    handler: str = ""
-    waits: str = ""
-    tone: str = "plain"
-    states: str = ""
-    details: list[tuple[str, str]] = field(default_factory=list)
+_LANES_MOST = 1_000  # as many connections as a Timeline remembers
 
 
 class Conversation:
@@ -50,62 +20,150 @@ class Conversation:
 
     Args:
         rows_limit: how many rows stay.
+
+    Attributes:
+        lanes: how long both ends of each connection were there, by its number; the newest 1,000.
+        dropped: how many rows have fallen out.
     """
 
     def __init__(self, *, rows_limit: int = 500) -> None:
+        self.lanes: dict[int, Lane] = {}
+        self.dropped = 0
         self._rows: OrderedDict[str, Row] = OrderedDict()
         self._rows_limit = rows_limit
-        self._states: dict[int, tuple[str, str]] = {}
+        self._waiting: dict[str, Row] = {}
+        self._changed: dict[str, Row] = {}
+        self._states: dict[int | None, tuple[str, str]] = {}
         self._controls: dict[tuple[int | None, str, str], deque[str]] = {}
+        self._gaps = 0
+        self._seen_seconds = 0.0
 
     @property
     def rows(self) -> list[Row]:
         """The newest rows, oldest first."""
         return list(self._rows.values())
 
+    def row(self, key: str) -> Row | None:
+        """The row with this key, while it is kept."""
+        return self._rows.get(key)
+
     def feed(self, entries: Iterable[Entry]) -> list[Row]:
         """Fold ``entries`` in; returns the rows that are new or have changed, in their order."""
-        changed: OrderedDict[str, Row] = OrderedDict()
         for entry in entries:
+            self._seen_seconds = max(self._seen_seconds, entry.at_seconds)
             row = self._fold(entry)
             if row is not None:
-                changed[row.key] = row
+                row.note_entry(entry.number)
+                self._changed[row.key] = row
+        return self._told()
+
+    def gap(self, count: int) -> list[Row]:
+        """Say that ``count`` Entries were skipped before the next ones: a divider, and no row waits for what may have been among them.
+
+        Returns the rows that are new or have changed.
+        """
+        self._gaps += 1
+        row = Row(f"gap {self._gaps}", "gap", None, "divider", self._seen_seconds, wire=f"{count:,} events not shown", label=f"{count:,} events not shown")
+        self._rows[row.key] = self._changed[row.key] = row
+        for waiting in list(self._waiting.values()):
+            self._set_waits(waiting, "")
+        self._controls.clear()
+        for lane in self.lanes.values():
+            lane.complete = False
+        return self._told()
+
+    def _told(self) -> list[Row]:
         while len(self._rows) > self._rows_limit:
-            self._rows.popitem(last=False)
+            key, _ = self._rows.popitem(last=False)
+            self._waiting.pop(key, None)
+            self.dropped += 1
+        changed, self._changed = self._changed, {}
         return [row for key, row in changed.items() if key in self._rows]
 
     def _fold(self, entry: Entry) -> Row | None:
         fold = getattr(self, f"_fold_{entry.kind.replace('-', '_')}", None)
         return fold(entry) if fold else None
 
-    def _row(self, entry: Entry, what: str, direction: str) -> Row:
+    def _row(self, entry: Entry, what: str, kind: str, direction: str) -> Row:
         key = f"{entry.connection}:{what}"
         row = self._rows.get(key)
         if row is None:
-            row = self._rows[key] = Row(key, entry.connection, direction, entry.at_seconds)
+            row = self._rows[key] = Row(key, kind, entry.connection, direction, entry.at_seconds, entry.side)
         return row
 
-    def _alone(self, entry: Entry, direction: str = "here") -> Row:
-        return self._row(entry, f"entry {entry.number}", direction)
+    def _alone(self, entry: Entry, kind: str, direction: str = "here") -> Row:
+        return self._row(entry, f"entry {entry.number}", kind, direction)
+
+    def _lane(self, entry: Entry) -> Lane:
+        number = entry.connection or 0
+        lane = self.lanes.get(number)
+        if lane is None:
+            lane = self.lanes[number] = Lane(number, entry.at_seconds)
+            if len(self.lanes) > _LANES_MOST:
+                del self.lanes[next(iter(self.lanes))]
+        if entry.side == "server":
+            lane.server_seen = True
+        elif lane.client_began is None:
+            lane.client_began = entry.at_seconds
+        return lane
+
+    # What waits for whom.
+
+    def _set_waits(self, row: Row, waits: str) -> None:
+        row.waits = waits
+        if waits:
+            self._waiting[row.key] = row
+        else:
+            self._waiting.pop(row.key, None)
+        self._changed[row.key] = row
+
+    def _give_up(self, connection: int | None, *waits: str) -> None:
+        """What waits for an end that is gone waits no more."""
+        for row in [row for row in self._waiting.values() if row.connection == connection and row.waits in waits]:
+            row.lost = True
+            self._set_waits(row, "")
+
+    def _update_waits(self, row: Row, whole: bool = True) -> None:
+        """What a message waits for, by the places that it has not yet reached, or that its next place is gone."""
+        lane, seen = self.lanes[row.connection or 0], row.moments
+        waits, gone = "", None
+        if row.direction == "up" and "handler" not in seen:
+            if "wire" not in seen or not whole:
+                waits, gone = "arrival" if lane.server_seen else "", lane.server_ended
+            else:
+                waits, gone = "handler", lane.handler_ended
+        elif row.direction == "down" and "client" not in seen:
+            if "wire" not in seen:
+                waits, gone = "wire", lane.server_ended
+            elif lane.client_began is not None:
+                waits, gone = "client", lane.client_ended
+        row.lost = bool(waits) and gone is not None
+        self._set_waits(row, "" if row.lost else waits)
 
     # The handshake.
 
     def _fold_request(self, entry: Entry) -> Row:
-        row = self._row(entry, "request", "up")
+        row = self._row(entry, "request", "request", "up")
+        self._lane(entry)
+        row.moments.setdefault("client" if entry.side == "client" else "wire", entry.at_seconds)
         if entry.side == "client":
             row.client = visible(entry.text)
+        row.label = row.client or visible(entry.text)
         row.wire = "HTTP GET"
-        _add_headers(row, entry)
+        add_headers(row, entry)
         return row
 
     def _fold_response(self, entry: Entry) -> Row:
-        row = self._row(entry, "response", "down")
-        status = entry.details.get("status")
+        row = self._row(entry, "response", "response", "down")
+        status, lane = entry.details.get("status"), self._lane(entry)
+        lane.refused = status != 101
+        row.moments.setdefault("client" if entry.side == "client" else "wire", entry.at_seconds)
         row.wire = f"HTTP {status}"
+        row.label = "101, accept" if status == 101 else f"refused: {visible(entry.text)}"
         row.tone = "good" if status == 101 else "bad"
         if entry.side == "client":
             row.client = "connected" if status == 101 else f"refused: {visible(entry.text)}"
-        _add_headers(row, entry)
+        add_headers(row, entry)
         return row
 
     # Frames.
@@ -117,29 +175,42 @@ class Conversation:
         return self._fold_frame(entry, "down" if entry.side == "client" else "up", sent=False)
 
     def _fold_frame(self, entry: Entry, direction: str, *, sent: bool) -> Row:
-        opcode = entry.details["opcode"]
-        row = self._row(entry, self._frame_key(entry, direction, opcode, sent), direction)
-        row.wire = self._wire_words(row, entry, opcode)
-        words = self._frame_words(entry, opcode)
-        if entry.side == "client":
-            row.client = row.client if opcode == "CONT" else words
-        elif opcode in ("PING", "PONG"):
-            row.handler = "uvicorn answers by itself" if opcode == "PING" and not sent else ""
-        if opcode in ("PING", "PONG"):
-            row.tone = "muted"
-        if opcode == "CLOSE":
-            row.tone = "good" if entry.details["code"] in (1000, 1001, 1005) else "warning"
-        self._note_waiting(row, entry, direction, opcode, sent)
-        _add_frame_details(row, entry)
+        opcode, lane = entry.details["opcode"], self._lane(entry)
+        row = self._row(entry, self._frame_key(entry, direction, opcode, sent), "message" if opcode in _DATA else opcode.lower(), direction)
+        row.wire = wire_words(entry)
+        self._note_frame_moment(row, entry, sent)
+        if entry.side == "client" and opcode != "CONT":
+            row.client = frame_words(entry)
+        if opcode in _DATA:
+            self._note_message(row, entry)
+        else:
+            self._note_control(row, entry, lane, sent)
+        add_frame_details(row, entry)
         return row
 
-    def _note_waiting(self, row: Row, entry: Entry, direction: str, opcode: str, sent: bool) -> None:
-        if opcode not in _DATA:
+    def _note_frame_moment(self, row: Row, entry: Entry, sent: bool) -> None:
+        """A message leaves with its first frame and has arrived with its last."""
+        place = "client" if entry.side == "client" else "wire"
+        if not sent or place not in row.moments:
+            row.moments[place] = entry.at_seconds
+
+    def _note_message(self, row: Row, entry: Entry) -> None:
+        if not row.label and entry.details["opcode"] != "CONT":
+            row.label = frame_words(entry)
+        row.size = max(row.size, entry.size)
+        self._update_waits(row, whole=entry.details["fin"])
+
+    def _note_control(self, row: Row, entry: Entry, lane: Lane, sent: bool) -> None:
+        opcode = entry.details["opcode"]
+        row.label = row.label or frame_words(entry)
+        if opcode == "CLOSE":
+            row.tone = "good" if entry.details["code"] in (1000, 1001, 1005) else "warning"
+            row.first = row.first or (not lane.closing and lane.complete)
+            lane.closing = True
             return
-        if direction == "up" and entry.side == "server" and not row.handler:
-            row.waits = "handler"
-        elif direction == "down":
-            row.waits = "" if entry.side == "client" else row.waits if not sent else ""
+        row.tone = "muted"
+        if entry.side == "server":
+            row.handler = "uvicorn answers by itself" if opcode == "PING" and not sent else ""
 
     def _frame_key(self, entry: Entry, direction: str, opcode: str, sent: bool) -> str:
         if opcode in _DATA:
@@ -154,59 +225,55 @@ class Conversation:
             waiting.append(key)
         return key
 
-    def _wire_words(self, row: Row, entry: Entry, opcode: str) -> str:
-        if opcode == "CLOSE":
-            return f"CLOSE {entry.details['code']}"
-        if opcode == "CONT" or (opcode in _DATA and not entry.details["fin"]):
-            return "in fragments"
-        return f"{opcode} {human_bytes(entry.size)}"
-
-    def _frame_words(self, entry: Entry, opcode: str) -> str:
-        if opcode == "CLOSE":
-            code, reason = entry.details["code"], entry.details["reason"]
-            return f"close {code}{' ' + quoted(reason) if reason else ''}"
-        if opcode in ("PING", "PONG"):
-            return opcode.lower()
-        if entry.details["compressed"]:
-            return "compressed"
-        return quoted(entry.text) if opcode == "TEXT" else f"bytes {entry.text[:47]}"
-
     # The handler.
 
     def _fold_asgi_receive(self, entry: Entry) -> Row:
-        kind = entry.details["type"]
+        kind, lane = entry.details["type"], self._lane(entry)
         if kind == "websocket.receive":
-            row = self._row(entry, f"up message {entry.ordinal}", "up")
-            row.handler, row.waits = f"receive {_payload_words(entry)}", ""
+            row = self._row(entry, f"up message {entry.ordinal}", "message", "up")
+            row.label = payload_words(entry)
+            row.handler = f"receive {row.label}"
         elif kind == "websocket.connect":
-            row = self._row(entry, "request", "up")
+            row = self._row(entry, "request", "request", "up")
             row.handler = "receive connect"
+            lane.handler_began = entry.at_seconds
         else:
             row = self._disconnect_row(entry)
             row.handler = f"receive disconnect {entry.details.get('code', '')}"
+            row.label = row.label or row.handler
+        row.moments.setdefault("handler", entry.at_seconds)
+        if kind == "websocket.receive":
+            self._update_waits(row)
         self._note_states(row, entry)
         return row
 
     def _disconnect_row(self, entry: Entry) -> Row:
         for what in ("up close", "down close"):
             if f"{entry.connection}:{what}" in self._rows:
-                return self._row(entry, what, "up")
-        row = self._alone(entry)
+                return self._row(entry, what, "close", "up")
+        row = self._alone(entry, "disconnect")
         row.tone = "warning"
         return row
 
     def _fold_asgi_send(self, entry: Entry) -> Row:
         kind = entry.details["type"]
+        self._lane(entry)
         accepted = f"{entry.connection}:response" in self._rows and self._rows[f"{entry.connection}:response"].handler == "accept"
         if kind == "websocket.send":
-            row = self._row(entry, f"down message {entry.ordinal}", "down")
-            row.handler, row.waits = f"send {_payload_words(entry)}", "wire"
+            row = self._row(entry, f"down message {entry.ordinal}", "message", "down")
+            row.label, row.size = payload_words(entry), max(row.size, entry.size)
+            row.handler = f"send {row.label}"
         elif kind == "websocket.close" and accepted:
-            row = self._row(entry, "down close", "down")
+            row = self._row(entry, "down close", "close", "down")
             row.handler = f"close {entry.details.get('code', 1000)}"
+            row.label = row.label or row.handler
         else:
-            row = self._row(entry, "response", "down")
-            row.handler = row.handler or _answer_words(kind, entry)
+            row = self._row(entry, "response", "response", "down")
+            row.handler = row.handler or answer_words(kind, entry)
+            row.label = row.label or row.handler
+        row.moments.setdefault("handler", entry.at_seconds)
+        if kind == "websocket.send":
+            self._update_waits(row)
         if entry.details.get("hopped"):
             row.details.append(("called from", "another loop or thread; the kit hopped to the server's"))
         self._note_states(row, entry)
@@ -219,69 +286,65 @@ class Conversation:
             row.states = f"client {states[0]} · application {states[1]}"
 
     def _fold_print(self, entry: Entry) -> Row:
-        row = self._alone(entry)
-        row.handler, row.tone = f"print {visible(entry.text)}", "muted"
+        row = self._alone(entry, entry.kind)
+        row.handler = row.label = f"{entry.kind} {visible(entry.text)}"
+        row.tone = "muted"
         return row
 
-    def _fold_log(self, entry: Entry) -> Row:
-        row = self._alone(entry)
-        row.handler, row.tone = f"log {visible(entry.text)}", "muted"
-        return row
+    _fold_log = _fold_print
 
     def _fold_error(self, entry: Entry) -> Row:
-        row = self._alone(entry)
+        row = self._alone(entry, "error")
         row.handler, row.tone = visible(entry.text), "bad"
         row.details = [("at", visible(line)) for line in entry.details.get("lines", ())]
         if row.details:
             row.handler += f" at {row.details[-1][1]}"
+        row.label = row.handler
+        if entry.connection is not None:
+            self._end_handler(entry)
         return row
 
-    def _fold_end(self, entry: Entry) -> Row | None:
+    # Ends, faults and notices.
+
+    def _fold_end(self, entry: Entry) -> Row:
         if entry.details["what"] == "handler":
-            row = self._alone(entry)
-            row.handler = "the handler returned"
+            self._end_handler(entry)
+            row = self._alone(entry, "returned")
+            row.handler = row.label = "the handler returned"
         else:
-            row = self._row(entry, "end", "here")
-            setattr(row, "client" if entry.side == "client" else "handler", visible(entry.text))
-        row.tone = "muted"
+            row = self._end_socket(entry)
+        row.tone = "bad" if row.kind == "dropped" else "muted"
+        return row
+
+    def _end_handler(self, entry: Entry) -> None:
+        lane = self._lane(entry)
+        if lane.handler_ended is None:
+            lane.handler_ended = entry.at_seconds
+        self._give_up(entry.connection, "handler")
+
+    def _end_socket(self, entry: Entry) -> Row:
+        lane, text, of_client = self._lane(entry), visible(entry.text), entry.side == "client"
+        silent = lane.complete and not lane.closing and not lane.refused
+        row = self._row(entry, "end", "dropped" if silent else "end", ("up" if of_client else "down") if silent else "here")
+        row.moments["client" if of_client else "wire"] = entry.at_seconds
+        row.label = "dropped, no Close frame" if row.kind == "dropped" else row.label or text
+        if of_client:
+            row.client, lane.client_ended = text, entry.at_seconds
+            self._give_up(entry.connection, "client")
+        else:
+            row.handler, lane.server_ended = text, entry.at_seconds
+            self._give_up(entry.connection, "wire", "arrival")
+        return row
+
+    def _fold_fault(self, entry: Entry) -> Row:
+        row = self._alone(entry, "fault", "divider" if entry.connection is None else "here")
+        row.label = visible(entry.text)
+        setattr(row, "wire" if entry.connection is None else "client" if entry.side == "client" else "handler", row.label)
+        row.tone = "good" if entry.details.get("phase") == "ends" else "warning"
         return row
 
     def _fold_notice(self, entry: Entry) -> Row:
-        row = self._alone(entry, "divider")
-        row.wire = visible(entry.text)
+        row = self._alone(entry, "notice", "divider")
+        row.wire = row.label = visible(entry.text)
         row.tone = {"blocked": "warning", "unblocked": "good"}.get(entry.details.get("what", ""), "muted")
         return row
-
-
-def _payload_words(entry: Entry) -> str:
-    if entry.size and isinstance(entry.payload, bytes):
-        return f"bytes {entry.text[:47]}"
-    return quoted(entry.text)
-
-
-def _answer_words(kind: str, entry: Entry) -> str:
-    if kind == "websocket.accept":
-        return "accept"
-    if kind == "websocket.close":
-        return f"close {entry.details.get('code', 1000)} before accept"
-    return f"answer HTTP {entry.details.get('status', '')}"
-
-
-def _add_headers(row: Row, entry: Entry) -> None:
-    if row.details:
-        return
-    row.details.append(("request" if entry.kind == "request" else "response", visible(entry.details["start_line"][:2000])))
-    row.details += [(visible(name), visible(value[:2000])) for name, value in entry.details["headers"][:60]]
-    if entry.kind == "response" and entry.payload:
-        row.details.append(("body", visible(entry.payload[:2000].decode("utf-8", "replace"))))
-
-
-def _add_frame_details(row: Row, entry: Entry) -> None:
-    details: dict[str, Any] = dict(entry.details)
-    words = [f"{details['opcode']}, FIN {int(details['fin'])}"]
-    words.append(f"masked with {details['mask_key']}" if details["masked"] else "not masked")
-    words.append(f"{entry.size:,} B of payload")
-    if details["compressed"]:
-        words.append("compressed (RSV1)")
-    if len(row.details) < 40:
-        row.details.append((f"{entry.side}, {entry.kind.removeprefix('frame-')} at +{entry.at_seconds:.4f} s", ", ".join(words)))

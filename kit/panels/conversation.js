@@ -15,7 +15,6 @@ function render({ model, el }) {
   const { close } = connectView(model, el, panel, (update) => {
     if (update.reset) log.reset();
     if (update.names) names = update.names;
-    log.skip(update.skipped);
     for (const row of update.rows ?? []) log.put(row.key, rowElement(row, names, open), [names[row.connection], row.client, row.wire, row.handler, row.states].join(" "), { says: row.direction !== "divider" });
   });
   return close;
@@ -25,6 +24,7 @@ function render({ model, el }) {
 export function waitingWords(row) {
   if (row.waits === "handler") return "waits: the handler has not called receive";
   if (row.waits === "wire") return "waits: the client does not read";
+  if (row.waits === "client") return "written, not read yet";
   return "";
 }
 
@@ -33,7 +33,7 @@ export function rowElement(row, names, open) {
   if (row.direction === "divider") return h("div", { class: `kit-divider kit-tone-${row.tone}` }, row.wire);
   const waits = waitingWords(row);
   const handler = h("span", { class: "kit-cell" }, row.handler, row.waits === "handler" ? h("small", { class: "kit-waits" }, waits) : "");
-  const arrow = row.wire ? h("span", { class: `kit-arrow kit-${row.direction}${row.waits === "wire" ? " kit-waiting" : ""}` }, h("span", {}, row.wire)) : h("span");
+  const arrow = row.wire ? h("span", { class: `kit-arrow kit-${row.direction}${row.waits === "wire" || row.waits === "client" ? " kit-waiting" : ""}` }, h("span", {}, row.wire)) : h("span");
   const who = row.client ? `${names[row.connection] ?? ""}: ${row.client}, ` : "";
   const line = h(
     "button",
@@ -45,7 +45,7 @@ export function rowElement(row, names, open) {
       "aria-label": `${who}${row.wire} ${row.handler} ${waits}`,
     },
     h("span", { class: "kit-time" }, seconds(row.at_seconds)),
-    h("span", { class: "kit-cell" }, badge(row.connection), " ", row.client, row.waits === "wire" ? h("small", { class: "kit-waits" }, waits) : ""),
+    h("span", { class: "kit-cell" }, badge(row.connection), " ", row.client, row.waits === "wire" || row.waits === "client" ? h("small", { class: "kit-waits" }, waits) : ""),
     arrow,
     handler,
     row.states ? h("small", { class: "kit-states" }, row.states) : "",

@@ -158,8 +158,8 @@ ROW |= {"tone": "plain", "states": "", "details": [["client, out", "<b>"]]}
 
 
 def test_waiting_is_said_in_words(run: Any) -> None:
-    assert run("conversation", "['handler', 'wire', ''].map((waits) => kit.waitingWords({ waits }))") == [
-        *("waits: the handler has not called receive", "waits: the client does not read", "")
+    assert run("conversation", "['handler', 'wire', 'client', ''].map((waits) => kit.waitingWords({ waits }))") == [
+        *("waits: the handler has not called receive", "waits: the client does not read", "written, not read yet", "")
     ]
 
 

@@ -77,7 +77,7 @@ class _View(NamedTuple):
     """What is looked at from: whose handler it is, what its loop's thread runs now, which code is the reader's, what the threads run."""
 
     connection: Connection | None
-    running: FrameType | None
+    running: Callable[[], FrameType | None]
     own: Container[CodeType]
     threads: Callable[[], Frames]
 
@@ -87,7 +87,7 @@ def suspensions_of(
     others: Iterable[Task] = (),
     *,
     connection: Connection | None = None,
-    running: FrameType | None = None,
+    running: Callable[[], FrameType | None] = lambda: None,
     own: Container[CodeType] = (),
     threads: Callable[[], Frames] = dict,
 ) -> list[Suspension]:
@@ -97,7 +97,7 @@ def suspensions_of(
         task: the task that the handler runs in.
         others: all tasks that serve the same connection.
         connection: the handler's; sends to another one are then told by its name.
-        running: what the loop's thread executes now, for a task that is not suspended at all.
+        running: what the loop's thread executes now, asked only when a task is not suspended at all.
         own: code that is the reader's although its file is not, for example an endpoint made by ``exec``.
         threads: what every thread executes now, asked only when a task waits for one.
     """
@@ -189,7 +189,7 @@ def _wrapped(at: Any) -> Any:
 def _running(root: Any, view: _View) -> Suspension:
     """A task that runs right now, by what its thread executes; by the time we look it may have gone on."""
     frames = []
-    frame = view.running
+    frame = view.running()
     while frame is not None:
         frames.append(frame)
         if frame is root.cr_frame:
@@ -199,11 +199,11 @@ def _running(root: Any, view: _View) -> Suspension:
 
 
 def _readers_lines(frames: Iterable[FrameType], view: _View) -> tuple[Line, ...]:
-    return tuple(Line(frame.f_code, frame.f_lineno or frame.f_code.co_firstlineno) for frame in frames if _is_own(frame, view))
+    return tuple(Line(frame.f_code, frame.f_lineno or frame.f_code.co_firstlineno) for frame in frames if _is_own(frame.f_code, view))
 
 
-def _is_own(frame: FrameType, view: _View) -> bool:
-    return _of_reader(frame.f_code.co_filename) or frame.f_code in view.own
+def _is_own(code: CodeType, view: _View) -> bool:
+    return _of_reader(code.co_filename) or code in view.own
 
 
 _of_reader = cache(is_readers)
@@ -212,7 +212,7 @@ _of_reader = cache(is_readers)
 def _beneath(steps: list[_Step], view: _View) -> list[_Step]:
     """The libraries' steps below the innermost line of the reader's."""
     for index in range(len(steps) - 1, -1, -1):
-        if _is_own(steps[index].frame, view):
+        if _is_own(steps[index].frame.f_code, view):
             return steps[index + 1 :]
     return steps
 
@@ -379,7 +379,7 @@ def _lines_of_work(frame: FrameType | None, futures: set[int], view: _View) -> t
 
 def _held_open(steps: list[_Step], view: _View) -> Iterator[Line]:
     for step in steps:
-        if step.frame.f_globals.get("__name__") == "fastapi.routing" and "function_stack" in step.frame.f_code.co_varnames:
+        if step.frame.f_code.co_name == "app" and "function_stack" in step.frame.f_code.co_varnames:
             variables = step.frame.f_locals
             for name in ("request_stack", "function_stack"):
                 for _, leave in list(getattr(variables.get(name), "_exit_callbacks", ())):
@@ -393,7 +393,7 @@ def _yielding_line(manager: Any, view: _View) -> Iterator[Line]:
         frame = getattr(generator, "ag_frame", None) or getattr(generator, "gi_frame", None)
         if frame is None:
             return
-        if _is_own(frame, view):
+        if _is_own(frame.f_code, view):
             yield Line(frame.f_code, frame.f_lineno)
             return
         manager = frame.f_locals.get("cm")

@@ -262,7 +262,7 @@ class HandlerTap:
         lines = source.readers_lines(error.__traceback__)
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         self._connection.handler_error = text
-        self._connection.handler_raised_at = (lines[-1].filename, lines[-1].line) if lines else None
+        self._connection.handler_raised_at = source.innermost_line(error.__traceback__)
         where = [str(place) for place in lines]
         self._timeline.note(text, kind="error", connection=self._connection, exception=type(error).__name__, lines=where)
 

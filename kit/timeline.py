@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from threading import Lock, RLock
+from types import CodeType
 from typing import Any, NamedTuple
 
 __all__ = [
@@ -96,7 +97,7 @@ class Connection:
         vanished_side: the side that dropped the socket without a Close frame, where that is known.
         long_payloads: the newest long messages by direction and ordinal, for the taps.
         handler_task: the task that its handler runs in, until the handler ends.
-        handler_raised_at: the file and line of the reader's that the exception came from.
+        handler_raised_at: the code and line of the reader's that the exception came from.
     """
 
     number: int
@@ -119,7 +120,7 @@ class Connection:
     vanished_side: str | None = None
     long_payloads: dict[tuple[str, int], Payload] = field(default_factory=dict, repr=False)
     handler_task: Any = field(default=None, repr=False)
-    handler_raised_at: tuple[str, int] | None = field(default=None, repr=False)
+    handler_raised_at: tuple[CodeType, int] | None = field(default=None, repr=False)
 
     @property
     def open(self) -> bool:

@@ -138,6 +138,8 @@ def _suspension(task: Task, view: _View, seen: set[Task], depth: int = 0) -> Sus
     root = task.get_coro()
     if getattr(root, "cr_running", False):
         return _running(root, view)
+    if not getattr(root, "cr_suspended", True):
+        return Suspension((), Wait("begins" if getattr(root, "cr_frame", None) is not None else "ready"))
     chain = _follow(root)
     if not chain.steps:
         return Suspension((), Wait("ready"))
@@ -261,9 +263,6 @@ _TAP_KINDS = {HandlerTap.receive.__code__: "message", HandlerTap.send.__code__: 
 
 def _kind_by_end(beneath: list[_Step], chain: _Chain, task_count: int) -> str:
     """For calls that are not known by name: what the innermost of them waits for."""
-    innermost = chain.steps[-1].owner
-    if getattr(innermost, "cr_frame", None) is not None and innermost.cr_await is None and chain.steps[-1].frame.f_lasti < 0:
-        return "begins"
     if task_count > 1 or hasattr(chain.end, "_children"):
         return "tasks"
     if chain.end is not None and _future(chain.end) is None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import linecache
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
@@ -13,8 +14,10 @@ from typing import Any
 import anyio
 import pytest
 from fastapi import Depends, FastAPI, WebSocket
+from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.endpoints import WebSocketEndpoint
+from starlette.routing import WebSocketRoute
 
 from kit import Client, Server, connect, serve
 from kit.listing import code_of
@@ -25,6 +28,7 @@ from kit.waiting import Wait, count_of, kind_of, plural, words_for
 Eventually = Callable[..., Any]
 
 app = FastAPI()
+let_go = threading.Event()  # what is done in threads waits for it
 
 
 @app.websocket("/loop")
@@ -127,7 +131,7 @@ async def holds_open(websocket: WebSocket, one: int = Depends(open_dependency), 
 
 
 def sync_dependency() -> int:
-    time.sleep(0.6)  # the plain dependency's line
+    let_go.wait(5)  # the plain dependency's line
     return 1
 
 
@@ -240,31 +244,31 @@ async def beside(websocket: WebSocket) -> None:
 
 
 def work_in_thread(seconds: float) -> None:
-    time.sleep(seconds)  # in the thread
+    let_go.wait(seconds)  # in the thread
 
 
 @app.websocket("/threadpool")
 async def threadpool(websocket: WebSocket) -> None:
     await websocket.accept()
-    await run_in_threadpool(work_in_thread, 0.8)  # the pool's line
+    await run_in_threadpool(work_in_thread, 5)  # the pool's line
 
 
 @app.websocket("/to-thread")
 async def to_thread(websocket: WebSocket) -> None:
     await websocket.accept()
-    await asyncio.to_thread(work_in_thread, 0.8)  # the thread's line
+    await asyncio.to_thread(work_in_thread, 5)  # the thread's line
 
 
 @app.websocket("/executor")
 async def executor(websocket: WebSocket) -> None:
     await websocket.accept()
-    await asyncio.get_running_loop().run_in_executor(None, work_in_thread, 0.8)  # the executor's line
+    await asyncio.get_running_loop().run_in_executor(None, work_in_thread, 5)  # the executor's line
 
 
 @app.websocket("/thread-in-c")
 async def thread_in_c(websocket: WebSocket) -> None:
     await websocket.accept()
-    await asyncio.to_thread(time.sleep, 0.8)  # nothing of the reader's in the thread
+    await asyncio.to_thread(let_go.wait, 5)  # nothing of the reader's in the thread
 
 
 @app.websocket("/queue")
@@ -395,8 +399,10 @@ async def leaving(websocket: WebSocket) -> None:
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
+    let_go.clear()
     async with serve(app, port=0) as running:
         yield running
+        let_go.set()
 
 
 def said(line: Line) -> str:
@@ -413,14 +419,23 @@ def look(client: Client, server: Server) -> list[Suspension]:
     return suspensions_of(task, tasks, connection=client.connection, running=server.frame, threads=thread_frames)
 
 
-async def settled(client: Client, server: Server, eventually: Eventually, line: str) -> list[Suspension]:
-    """Where it is, once its innermost line is the one that says so."""
+async def settled(client: Client, server: Server, eventually: Eventually, line: str, *, running: bool = False) -> list[Suspension]:
+    """Where it is, once its innermost line is the one that says so, and it waits there or, if asked for, runs."""
 
     def there() -> list[Suspension] | None:
         found = look(client, server)
-        return found if found and found[0].lines and said(found[0].lines[-1]) == line else None
+        at_line = found and found[0].lines and said(found[0].lines[-1]) == line
+        return found if at_line and (found[0].wait.kind == "runs") == running else None
 
     return await eventually(there)
+
+
+async def comes_to(expected: object, now: Callable[[], object]) -> None:
+    """Wait until it is as expected, for a bounded time; what it is instead fails the test."""
+    deadline = time.monotonic() + 5.0
+    while now() != expected and time.monotonic() < deadline:
+        await asyncio.sleep(0.005)
+    assert now() == expected
 
 
 WAITING = [
@@ -443,7 +458,7 @@ WAITING = [
     ("/threadpool", ["the pool's line", "in the thread"], "run_in_threadpool", "runs on this line, in a thread"),
     ("/to-thread", ["the thread's line", "in the thread"], "to_thread", "runs on this line, in a thread"),
     ("/executor", ["the executor's line", "in the thread"], "Future", "runs on this line, in a thread"),
-    ("/thread-in-c", ["nothing of the reader's in the thread"], "to_thread", "waits for sleep() in a thread"),
+    ("/thread-in-c", ["nothing of the reader's in the thread"], "to_thread", "waits for wait() in a thread"),
     ("/queue", ["the queue's line"], "get", "waits for an item of a queue"),
     ("/queue-full", ["the full queue's line"], "put", "waits for room in a full queue"),
     ("/lock", ["the lock's line"], "acquire", "waits for a lock"),
@@ -458,13 +473,14 @@ WAITING = [
 
 
 @pytest.mark.parametrize(("path", "lines", "call", "words"), WAITING, ids=[path for path, *_ in WAITING])
-async def test_a_handler_is_found_on_its_line_in_its_call(
-    server: Server, eventually: Eventually, path: str, lines: list[str], call: str, words: str
-) -> None:
+async def test_a_handler_is_found_on_its_line_in_its_call(server: Server, path: str, lines: list[str], call: str, words: str) -> None:
     async with connect(server, path) as client:
-        suspension, *_ = await settled(client, server, eventually, lines[-1])
-        assert [said(line) for line in suspension.lines] == lines
-        assert (suspension.wait.call, words_for(suspension.wait)) == (call, words)
+
+        def now() -> object:
+            found = look(client, server)
+            return found and ([said(line) for line in found[0].lines], found[0].wait.call, words_for(found[0].wait))
+
+        await comes_to((lines, call, words), now)
 
 
 @pytest.mark.parametrize(
@@ -475,9 +491,7 @@ async def test_a_handler_is_found_on_its_line_in_its_call(
         ("/dependency/sync", "the plain dependency's line", "runs on this line, in a thread"),
     ],
 )
-async def test_a_dependency_is_found_on_its_line_before_the_handler_begins(
-    server: Server, eventually: Eventually, path: str, line: str, words: str
-) -> None:
+async def test_a_dependency_is_found_on_its_line_before_the_handler_begins(server: Server, eventually: Eventually, path: str, line: str, words: str) -> None:
     connecting = asyncio.ensure_future(_connected(server, path))
     connection = await eventually(lambda: next((known for known in server.timeline.connections if known.handler_task), None))
 
@@ -497,28 +511,28 @@ async def _connected(server: Server, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "line", "branches"),
+    ("path", "branches"),
     [
-        ("/task-group", "the group's line", {("the listening task", "waits for a message"), ("the ticking task", "sleeps")}),
-        ("/anyio-task-group", "the anyio group's line", {("the ticking task of anyio", "sleeps"), ("the anyio group's line", "waits for a message")}),
-        ("/gather", "the gathering line", {("the gathering line", "waits for a message"), ("the gathering line", "sleeps")}),
-        ("/wait", "the waiting line", {("the waiting line", "waits for a message"), ("the waiting line", "sleeps")}),
+        ("/task-group", {("the listening task", "waits for a message"), ("the ticking task", "sleeps")}),
+        ("/anyio-task-group", {("the ticking task of anyio", "sleeps"), ("the anyio group's line", "waits for a message")}),
+        ("/gather", {("the gathering line", "waits for a message"), ("the gathering line", "sleeps")}),
+        ("/wait", {("the waiting line", "waits for a message"), ("the waiting line", "sleeps")}),
     ],
 )
-async def test_each_task_that_is_waited_for_has_a_line_of_its_own(
-    server: Server, eventually: Eventually, path: str, line: str, branches: set[tuple[str, str]]
-) -> None:
+async def test_each_task_that_is_waited_for_has_a_line_of_its_own(server: Server, path: str, branches: set[tuple[str, str]]) -> None:
     async with connect(server, path) as client:
-        suspension, *beside = await settled(client, server, eventually, line)
-        assert {(said(branch.lines[-1]), words_for(branch.wait)) for branch in suspension.branches} == branches
-        assert beside == []
+
+        def now() -> object:
+            found = look(client, server)
+            return [{(said(branch.lines[-1]), words_for(branch.wait)) for branch in each.branches if branch.lines} for each in found if each.lines]
+
+        await comes_to([branches], now)
 
 
-async def test_a_task_that_nobody_waits_for_is_found_by_its_context(server: Server, eventually: Eventually) -> None:
+async def test_a_task_that_nobody_waits_for_is_found_by_its_context(server: Server) -> None:
     async with connect(server, "/beside") as client:
-        _, pump = await settled(client, server, eventually, "beside the pump")
-        assert [said(line) for line in pump.lines] == ["the pump's line"]
-        assert words_for(pump.wait) == "waits for an item of a queue"
+        beside = [(["beside the pump"], "waits for a message"), (["the pump's line"], "waits for an item of a queue")]
+        await comes_to(beside, lambda: [([said(line) for line in found.lines], words_for(found.wait)) for found in look(client, server)])
         task = client.connection.handler_task
         assert {connection_of(other) for other in tasks_by_connection(task.get_loop())[client.connection]} == {client.connection}
 
@@ -548,6 +562,7 @@ async def test_a_send_to_a_client_that_does_not_read_says_so(server: Server, eve
 async def test_a_broadcast_that_waits_for_another_client_names_it(server: Server, eventually: Eventually) -> None:
     async with connect(server, "/room", name="Ben"), connect(server, "/room", name="Ana") as ana:
         await eventually(lambda: len(room.members) == 2)
+        reading = asyncio.ensure_future(_read_everything(ana))
         await ana.send_text("flood")
 
         def waiting() -> Suspension | None:
@@ -556,12 +571,18 @@ async def test_a_broadcast_that_waits_for_another_client_names_it(server: Server
         suspension = await eventually(waiting)
         assert [said(line) for line in suspension.lines] == ["the line that broadcasts", "the broadcast's line"]
         assert words_for(suspension.wait) == "waits in send_text to Ben: the client does not read"
+        reading.cancel()
+
+
+async def _read_everything(client: Client) -> None:
+    async for _ in client.iter_text():
+        pass
 
 
 async def test_a_handler_that_blocks_the_loop_is_found_on_the_line_that_it_runs(server: Server, eventually: Eventually) -> None:
     async with connect(server, "/blocking") as client:
         await client.send_text("go")
-        suspension, *_ = await settled(client, server, eventually, "noqa: ASYNC251 - the line that blocks")
+        suspension, *_ = await settled(client, server, eventually, "noqa: ASYNC251 - the line that blocks", running=True)
         assert words_for(suspension.wait) == "runs on this line"
         await eventually(lambda: server.blocked)
         assert server.blocked.connection == client.number
@@ -606,8 +627,7 @@ async def test_looking_while_a_handler_runs_at_full_speed_never_fails(server: Se
 async def test_code_without_a_file_is_the_readers_when_it_is_said_to_be(eventually: Eventually) -> None:
     made: dict[str, Any] = {}
     exec("async def handler(websocket):\n    await websocket.accept()\n    await websocket.receive_text()\n", made)
-    own = FastAPI()
-    own.add_websocket_route("/ws", made["handler"])
+    own = Starlette(routes=[WebSocketRoute("/ws", made["handler"])])
     async with serve(own, port=0, name="own") as server, connect(server, "/ws") as client:
         task = await eventually(lambda: client.connection.handler_task)
         await eventually(lambda: suspension_of(task, connection=client.connection).wait.kind == "message")

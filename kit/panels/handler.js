@@ -1,6 +1,7 @@
 // The front end of HandlerPanel: the reader's source, line by line, with a mark wherever a handler waits.
 
 const TIMES_MILLISECONDS = 250;
+const LEAVING_MILLISECONDS = 600;
 
 function render({ model, el }) {
   const header = h("span", { role: "status" });
@@ -70,7 +71,10 @@ function render({ model, el }) {
       placeOf(sections.get(mark.section), mark.line)?.append(element);
       if (mark.role === "here") newest = element;
     }
-    for (const { element } of before.values()) element.remove();
+    for (const { element, mark } of before.values()) {
+      if (mark.role !== "ended") element.remove();
+      else leave(element);
+    }
     for (const section of sections.values()) section.tint();
     if (following && newest) reveal(newest);
   }
@@ -96,6 +100,13 @@ function render({ model, el }) {
     clearInterval(ticking);
     close();
   };
+}
+
+/** Let what has ended fade out before it is gone. */
+function leave(element) {
+  element.dataset.role = "left";
+  element.classList.add("kit-leaving");
+  setTimeout(() => element.remove(), LEAVING_MILLISECONDS);
 }
 
 /** What makes a mark the same as before: all but its time. */
@@ -160,9 +171,10 @@ export function sectionElement(section, folded) {
   const element = h("div", { class: "kit-source-section" }, fold, h("div", { class: "kit-source-head" }, note, places.get(0)), content);
   const tint = () => {
     for (const [number, row] of rows) {
-      const marks = [...places.get(number).children];
+      const marks = [...places.get(number).children].filter((mark) => mark.dataset.role !== "left");
       const strongest = marks.find((mark) => mark.dataset.role === "here") ?? marks[0];
       row.className = strongest ? `kit-line kit-marked kit-${strongest.dataset.role} kit-tone-${strongest.dataset.tone} kit-c${strongest.dataset.colour}` : "kit-line";
+      row.classList.toggle("kit-crowded", marks.length > 1);
       const badges = row.firstElementChild.firstElementChild.lastElementChild;
       badges.replaceChildren(...gutterBadges(marks));
     }
@@ -194,7 +206,7 @@ export function markElement(mark) {
   const element = h(
     "div",
     {
-      class: `kit-mark-row kit-${mark.role} kit-tone-${mark.tone} kit-c${single ? colourOf(mark.numbers[0]) : 0}`,
+      class: `kit-mark-row ${single ? "" : "kit-several "}kit-${mark.role} kit-tone-${mark.tone} kit-c${single ? colourOf(mark.numbers[0]) : 0}`,
       role: "note",
       "aria-label": mark.label,
       "data-role": mark.role,

@@ -20,7 +20,7 @@ import nest_asyncio
 
 from kit.errors import LoopStopped
 
-__all__ = ["HostLoop", "LoopThread", "Mailbox", "allow_nesting", "background", "current_loop", "new_event_loop", "panels", "run_on", "stop_shared_loops"]
+__all__ = ["HostLoop", "LoopThread", "Mailbox", "allow_nesting", "background", "current_loop", "new_event_loop", "panels", "run_on", "stop_shared_loops", "thread_frames"]
 
 T = TypeVar("T")
 
@@ -40,6 +40,11 @@ def current_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def thread_frames() -> dict[int, FrameType]:
+    """What every thread executes right now, as its innermost frame; it may have gone on by the time one looks."""
+    return sys._current_frames()
 
 
 async def run_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:

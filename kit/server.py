@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from functools import partial
+from types import FrameType
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from kit import loops, source
@@ -109,6 +110,10 @@ class Server:
     def blocked(self) -> Blocked | None:
         """Where the server's loop is stuck, or None while it answers; readable while it is stuck."""
         return self._watch.blocked if self._watch is not None and self.state == "serving" else None
+
+    def frame(self) -> FrameType | None:
+        """What the server's thread executes right now, as its innermost frame; readable while it is blocked."""
+        return self._loop.frame() if self._loop is not None and self.state != "stopped" else None
 
     @property
     def kit_cookies(self) -> dict[str, str]:

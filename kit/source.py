@@ -8,9 +8,9 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 
-__all__ = ["Place", "innermost_place", "is_readers", "readers_lines"]
+__all__ = ["Place", "innermost_line", "innermost_place", "is_readers", "readers_lines"]
 
 _LIBRARIES = tuple({str(Path(path).resolve()) for path in [*site.getsitepackages(), *map(sysconfig.get_path, ("stdlib", "purelib", "platlib"))] if path})
 _KIT = str(Path(__file__).parent.resolve())
@@ -60,6 +60,16 @@ def readers_lines(traceback: TracebackType | None) -> list[Place]:
             places.append(_place(traceback.tb_frame, traceback.tb_lineno))
         traceback = traceback.tb_next
     return places
+
+
+def innermost_line(traceback: TracebackType | None) -> tuple[CodeType, int] | None:
+    """The innermost line of a traceback that is the reader's own, as its code and number."""
+    found = None
+    while traceback is not None:
+        if is_readers(traceback.tb_frame.f_code.co_filename):
+            found = traceback.tb_frame.f_code, traceback.tb_lineno
+        traceback = traceback.tb_next
+    return found
 
 
 def _place(frame: FrameType, line: int) -> Place:

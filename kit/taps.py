@@ -189,6 +189,7 @@ class AsgiTap:
             await self.app(scope, receive, send)
             return
         tap = HandlerTap(here.timeline, here.connection, receive, send)
+        here.connection.handler_task = asyncio.current_task()
         try:
             await self.app(scope, tap.receive, tap.send)
         except BaseException as error:
@@ -197,6 +198,7 @@ class AsgiTap:
         else:
             tap.returned()
         finally:
+            here.connection.handler_task = None
             here.flush()
 
     async def _serve_lifespan(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -260,6 +262,7 @@ class HandlerTap:
         lines = source.readers_lines(error.__traceback__)
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         self._connection.handler_error = text
+        self._connection.handler_raised_at = source.innermost_line(error.__traceback__)
         where = [str(place) for place in lines]
         self._timeline.note(text, kind="error", connection=self._connection, exception=type(error).__name__, lines=where)
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from threading import Lock, RLock
+from types import CodeType
 from typing import Any, NamedTuple
 
 __all__ = [
@@ -95,6 +96,8 @@ class Connection:
         server_stopped: whether the server closed the connection because it stopped or was replaced.
         vanished_side: the side that dropped the socket without a Close frame, where that is known.
         long_payloads: the newest long messages by direction and ordinal, for the taps.
+        handler_task: the task that its handler runs in, until the handler ends.
+        handler_raised_at: the code and line of the reader's that the exception came from.
     """
 
     number: int
@@ -116,6 +119,8 @@ class Connection:
     server_stopped: bool = False
     vanished_side: str | None = None
     long_payloads: dict[tuple[str, int], Payload] = field(default_factory=dict, repr=False)
+    handler_task: Any = field(default=None, repr=False)
+    handler_raised_at: tuple[CodeType, int] | None = field(default=None, repr=False)
 
     @property
     def open(self) -> bool:

@@ -1,0 +1,67 @@
+"""Which functions a HandlerPanel shows the source of, and in which of them a line stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kit.endpoints import Endpoint
+from kit.listing import Listing, code_of, listing_of
+from kit.suspension import Line
+from kit.timeline import Connection
+
+__all__ = ["Sections"]
+
+_SECTIONS_LIMIT = 12
+_VISITED_LIMIT = 5
+
+
+class Sections:
+    """The endpoints that have had connections, newest first, or all; what they depend on; and the functions that handlers are in."""
+
+    def __init__(self) -> None:
+        self._listings: dict[Any, Listing] = {}  # by what they are of
+        self._declared: dict[str, Listing] = {}
+        self._visited: dict[str, Listing] = {}  # the reader's other functions, in which handlers have been
+        self._endpoints: list[Endpoint] = []
+        self.hidden = 0  # how many more there are
+
+    @property
+    def shown(self) -> list[Listing]:
+        """What is shown now, in its order."""
+        return [*self._declared.values(), *(listing for key, listing in self._visited.items() if key not in self._declared)]
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """The route's path of each listing that is an endpoint's, by the listing's key."""
+        return {self._listing(endpoint.function).key: endpoint.path for endpoint in self._endpoints}
+
+    def choose(self, endpoints: list[Endpoint], connections: list[Connection]) -> None:
+        """Follow these endpoints, by what connections they have had."""
+        newest = [max((connection.number for connection in connections if endpoint.serves(connection.path)), default=0) for endpoint in endpoints]
+        order = sorted(range(len(endpoints)), key=lambda index: -newest[index])
+        self._endpoints = [endpoints[index] for index in order if newest[index] or not any(newest)]
+        functions = [function for endpoint in self._endpoints for function in (endpoint.function, *endpoint.dependencies)]
+        declared = {listing.key: listing for listing in map(self._listing, functions)}
+        self.hidden = max(0, len(declared) - _SECTIONS_LIMIT)
+        self._declared = dict(list(declared.items())[:_SECTIONS_LIMIT])
+
+    def place(self, line: Line | None, path: str) -> tuple[str, int]:
+        """The key and line number of where ``line`` is shown; without one, of the head of the endpoint that serves ``path``."""
+        if line is None:
+            listing = next((self._listing(endpoint.function) for endpoint in self._endpoints if endpoint.serves(path)), None)
+            return (listing.key, listing.head_line) if listing is not None else ("", 0)
+        listing = next((listing for listing in self.shown if listing.holds(*line)), None) or self._visit(line)
+        return listing.key, line.number if listing.lines else 0
+
+    def _visit(self, line: Line) -> Listing:
+        listing = self._listing(line.code)
+        self._visited[listing.key] = listing
+        if len(self._visited) > _VISITED_LIMIT:
+            del self._visited[next(iter(self._visited))]
+        return listing
+
+    def _listing(self, function: Any) -> Listing:
+        known = code_of(function) if not isinstance(function, type) else function
+        if known not in self._listings:
+            self._listings[known] = listing_of(function)
+        return self._listings[known]

@@ -1,0 +1,398 @@
+"""On which of the reader's lines a task is suspended, in which call, and for what it waits there. No tracing: only looking.
+
+Everything here reads what Python keeps anyway, from any thread, while the loop goes on: what is read may be over a moment
+later, so nothing is held on to but weak references.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextvars import Context
+from functools import cache, partial
+from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
+from typing import Any, NamedTuple
+
+from kit.output import serving
+from kit.source import is_readers
+from kit.taps import HandlerTap
+from kit.timeline import Connection
+from kit.waiting import Wait, kind_of
+
+__all__ = ["Line", "Suspension", "connection_of", "suspension_of", "suspensions_of", "tasks_by_connection"]
+
+_STEPS_LIMIT = 200
+_TASKS_LIMIT = 50
+_DEPTH_LIMIT = 8
+# What Python puts between a frame and what it waits for; all of them hold what they wrap where the garbage collector finds it.
+_WRAPPERS = {"async_generator_asend", "async_generator_athrow", "coroutine_wrapper", "anext_awaitable", "FutureIter"}
+_SUSPENDABLE = (CoroutineType, AsyncGeneratorType, GeneratorType, asyncio.Future)
+
+Task = asyncio.Task[Any]
+Frames = Mapping[int, FrameType]
+
+
+class Line(NamedTuple):
+    """One line of a function."""
+
+    code: CodeType
+    number: int
+
+
+class Suspension(NamedTuple):
+    """Where one task is suspended, or runs.
+
+    Attributes:
+        lines: the reader's lines that it is in, from the outermost caller to the innermost; empty while it is in libraries only.
+        wait: what it waits for.
+        held: lines of dependencies with ``yield`` that stay open until the handler ends.
+        witness: something that is replaced whenever the task goes on: as long as it lives and is the same, the task waits in the same call.
+        branches: the tasks that it waits for, when there are several.
+    """
+
+    lines: tuple[Line, ...]
+    wait: Wait
+    held: tuple[Line, ...] = ()
+    witness: weakref.ref[Any] | None = None
+    branches: tuple[Suspension, ...] = ()
+
+
+class _Step(NamedTuple):
+    """One frame on the way from a task to what it waits for, and the coroutine or generator that it belongs to."""
+
+    frame: FrameType
+    owner: Any
+
+
+class _Chain(NamedTuple):
+    """The way from a task to what it waits for: its frames, outermost first, and what the innermost waits for."""
+
+    steps: list[_Step]
+    end: Any
+
+
+class _View(NamedTuple):
+    """What is looked at from: whose handler it is, what its loop's thread runs now, which code is the reader's, what the threads run."""
+
+    connection: Connection | None
+    running: Callable[[], FrameType | None]
+    own: Container[CodeType]
+    threads: Callable[[], Frames]
+
+
+def suspensions_of(
+    task: Task,
+    others: Iterable[Task] = (),
+    *,
+    connection: Connection | None = None,
+    running: Callable[[], FrameType | None] = lambda: None,
+    own: Container[CodeType] = (),
+    threads: Callable[[], Frames] = dict,
+) -> list[Suspension]:
+    """Where a handler is suspended, and then where the tasks are that it has started and does not wait for.
+
+    Args:
+        task: the task that the handler runs in.
+        others: all tasks that serve the same connection.
+        connection: the handler's; sends to another one are then told by its name.
+        running: what the loop's thread executes now, asked only when a task is not suspended at all.
+        own: code that is the reader's although its file is not, for example an endpoint made by ``exec``.
+        threads: what every thread executes now, asked only when a task waits for one.
+    """
+    view, seen = _View(connection, running, own, threads), {task}
+    suspensions = [_suspension(task, view, seen)]
+    for other in list(others)[:_TASKS_LIMIT]:
+        if other not in seen and not other.done():
+            suspensions.append(_suspension(other, view, seen))
+    return [suspensions[0], *(beside for beside in suspensions[1:] if beside.lines)]
+
+
+def suspension_of(task: Task, **seen_from: Any) -> Suspension:
+    """Where one task is suspended; the arguments are those of `suspensions_of`."""
+    return suspensions_of(task, **seen_from)[0]
+
+
+def tasks_by_connection(loop: asyncio.AbstractEventLoop) -> dict[Connection, list[Task]]:
+    """The tasks of a loop by the connection that they serve; a task begins in the context of the code that starts it."""
+    found: dict[Connection, list[Task]] = {}
+    for task in asyncio.all_tasks(loop):
+        connection = connection_of(task)
+        if connection is not None:
+            found.setdefault(connection, []).append(task)
+    return found
+
+
+def connection_of(task: Task) -> Connection | None:
+    """The connection that a task serves, as its context knows it."""
+    context = task.get_context() if hasattr(task, "get_context") else next((held for held in gc.get_referents(task) if type(held) is Context), None)
+    here = context.get(serving) if context is not None else None
+    return here.connection if here is not None else None
+
+
+# From a task to what it waits for.
+
+
+def _suspension(task: Task, view: _View, seen: set[Task], depth: int = 0) -> Suspension:
+    root = task.get_coro()
+    if getattr(root, "cr_running", False):
+        return _running(root, view)
+    if not getattr(root, "cr_suspended", True):
+        return Suspension((), Wait("begins" if getattr(root, "cr_frame", None) is not None else "ready"))
+    chain = _follow(root)
+    if not chain.steps:
+        return Suspension((), Wait("ready"))
+    lines = _readers_lines([step.frame for step in chain.steps], view)
+    beneath = _beneath(chain.steps, view)
+    held = tuple(_held_open(chain.steps, view))
+    witness = _witness(beneath, chain.end)
+    awaited = [other for other in _awaited_tasks(beneath or chain.steps[-1:], chain.end) if not other.done() and other not in seen][:_TASKS_LIMIT]
+    seen.update(awaited)
+    wait = _wait(beneath, chain, view, len(awaited))
+    below = [_suspension(other, view, seen, depth + 1) for other in awaited] if depth < _DEPTH_LIMIT else []
+    if len(below) == 1 and wait.kind not in ("tasks", "task-group"):
+        return _joined(Suspension(lines, wait, held, witness), below[0])
+    if wait.kind == "thread":
+        return _in_thread(Suspension(lines, wait, held, witness), chain.end, view)
+    branches = tuple(branch._replace(lines=lines + branch.lines) for branch in below)
+    return Suspension(lines, wait, held, witness, branches)
+
+
+def _follow(root: Any) -> _Chain:
+    """Every frame from ``root`` to the innermost suspended one, and what that waits for."""
+    steps: list[_Step] = []
+    at = root
+    while at is not None and len(steps) < _STEPS_LIMIT:
+        kind = type(at)
+        if kind is CoroutineType:
+            frame, inner = at.cr_frame, at.cr_await
+        elif kind is AsyncGeneratorType:
+            frame, inner = at.ag_frame, at.ag_await
+        elif kind is GeneratorType:
+            frame, inner = at.gi_frame, at.gi_yieldfrom
+        else:
+            frame, inner = None, _wrapped(at)
+            if inner is None:
+                break
+        if frame is not None:
+            steps.append(_Step(frame, at))
+        at = inner
+    return _Chain(steps, at)
+
+
+def _wrapped(at: Any) -> Any:
+    """What a wrapper of Python's own hides, or None: then ``at`` is where the way ends."""
+    if isinstance(at, asyncio.Future) or type(at).__name__ not in _WRAPPERS:
+        return None
+    return next((held for held in gc.get_referents(at) if isinstance(held, _SUSPENDABLE)), None)
+
+
+def _running(root: Any, view: _View) -> Suspension:
+    """A task that runs right now, by what its thread executes; by the time we look it may have gone on."""
+    frames = []
+    frame = view.running()
+    while frame is not None:
+        frames.append(frame)
+        if frame is root.cr_frame:
+            return Suspension(_readers_lines(reversed(frames), view), Wait("runs"))
+        frame = frame.f_back
+    return Suspension((), Wait("ready"))
+
+
+def _readers_lines(frames: Iterable[FrameType], view: _View) -> tuple[Line, ...]:
+    return tuple(Line(frame.f_code, frame.f_lineno or frame.f_code.co_firstlineno) for frame in frames if _is_own(frame.f_code, view))
+
+
+def _is_own(code: CodeType, view: _View) -> bool:
+    return _of_reader(code.co_filename) or code in view.own
+
+
+_of_reader = cache(is_readers)
+
+
+def _beneath(steps: list[_Step], view: _View) -> list[_Step]:
+    """The libraries' steps below the innermost line of the reader's."""
+    for index in range(len(steps) - 1, -1, -1):
+        if _is_own(steps[index].frame.f_code, view):
+            return steps[index + 1 :]
+    return steps
+
+
+def _witness(beneath: list[_Step], end: Any) -> weakref.ref[Any] | None:
+    """Each call makes a new coroutine, or at least a new future: the first one below the reader's line tells calls apart."""
+    for step in beneath:
+        if type(step.owner) is CoroutineType:
+            return weakref.ref(step.owner)
+    return weakref.ref(_future(end)) if _future(end) is not None else None
+
+
+def _future(end: Any) -> asyncio.Future[Any] | None:
+    return end if isinstance(end, asyncio.Future) else None
+
+
+# What it waits for.
+
+
+def _wait(beneath: list[_Step], chain: _Chain, view: _View, task_count: int) -> Wait:
+    kind, call, peer = _known_call(beneath, view)
+    limit, work = _limit(beneath, kind), _work(beneath) if kind == "thread" else ""
+    if kind is None:
+        kind = _kind_by_end(beneath, chain, task_count)
+    if kind == "tasks" and not beneath:
+        call = "gather"
+    return Wait(kind, call or _name_of(chain.end), peer, limit, task_count, work)
+
+
+def _known_call(beneath: list[_Step], view: _View) -> tuple[str | None, str, str]:
+    """The first step that is known to wait for something: what for, the name of the reader's call, and the other connection."""
+    call = beneath[0].frame.f_code.co_name if beneath else ""
+    for step in beneath:
+        code = step.frame.f_code
+        if code in _TAP_KINDS:
+            connection = step.frame.f_locals["self"]._connection
+            return _TAP_KINDS[code], call, connection.name if connection is not view.connection else ""
+        kind = kind_of(str(step.frame.f_globals.get("__name__")), code.co_qualname)
+        if kind is not None:
+            return kind, "TaskGroup" if kind == "task-group" else code.co_name if call.startswith("__") else call, ""
+    return None, call, ""
+
+
+_TAP_KINDS = {HandlerTap.receive.__code__: "message", HandlerTap.send.__code__: "send"}
+
+
+def _kind_by_end(beneath: list[_Step], chain: _Chain, task_count: int) -> str:
+    """For calls that are not known by name: what the innermost of them waits for."""
+    if task_count > 1 or hasattr(chain.end, "_children"):
+        return "tasks"
+    if chain.end is not None and _future(chain.end) is None:
+        return "hidden"
+    if beneath or chain.end is None:
+        return "other"
+    return "task" if isinstance(chain.end, asyncio.Task) else "thread" if _source_futures(chain.end) else "future"
+
+
+def _limit(beneath: list[_Step], kind: str | None) -> float | None:
+    """After how many seconds the call gives up, or a sleep is over."""
+    for step in beneath:
+        name = step.frame.f_code.co_name
+        if name in ("wait_for", "sleep"):
+            limit = step.frame.f_locals.get("timeout" if name == "wait_for" else "delay")
+            return float(limit) if isinstance(limit, (int, float)) else None
+    return None
+
+
+def _work(beneath: list[_Step]) -> str:
+    """The name of the function that is run in a thread."""
+    for step in beneath:
+        function = step.frame.f_locals.get("func")
+        while isinstance(function, partial):
+            function = function.func
+        if function is not None:
+            return f"{getattr(function, '__name__', 'a function')}()"
+    return ""
+
+
+def _name_of(end: Any) -> str:
+    return "" if end is None else type(end).__name__.strip("_")
+
+
+# Tasks that wait for tasks.
+
+
+def _awaited_tasks(innermost: list[_Step], end: Any) -> list[Task]:
+    """The tasks that end the wait: awaited themselves, gathered, of a task group, waited for together, or shielded."""
+    if isinstance(end, asyncio.Task):
+        return [end]
+    found = [child for child in getattr(end, "_children", ()) if isinstance(child, asyncio.Task)]
+    for step in innermost:
+        name, module = step.frame.f_code.co_name, str(step.frame.f_globals.get("__name__"))
+        if module.startswith(("asyncio.", "anyio.")) and name in ("wait_for", "_wait", "__aexit__", "_wait_for_one"):
+            found += _tasks_in(step.frame)
+    return list(dict.fromkeys(found or _shielded(end)))
+
+
+def _tasks_in(frame: FrameType) -> list[Task]:
+    """The tasks that one of asyncio's functions waits for, as its variables hold them."""
+    variables = frame.f_locals
+    group = getattr(variables.get("self"), "_tasks", None) or variables.get("fs") or variables.get("todo") or [variables.get("fut")]
+    return [task for task in list(group) if isinstance(task, asyncio.Task)]
+
+
+def _shielded(end: Any) -> list[Task]:
+    return [held for held in _held_by_callbacks(end) if isinstance(held, asyncio.Task)]
+
+
+def _held_by_callbacks(end: Any) -> Iterator[Any]:
+    """What the functions hold that are called when a future is done: the other end of a shield, or of a thread's work."""
+    for callback, _context in getattr(end, "_callbacks", None) or ():
+        for cell in getattr(callback, "__closure__", None) or ():
+            try:
+                yield cell.cell_contents
+            except ValueError:  # emptied meanwhile
+                continue
+
+
+def _joined(outer: Suspension, inner: Suspension) -> Suspension:
+    """A task that waits for one other task is where that one is; the limit of ``wait_for`` stays with it."""
+    wait = inner.wait if inner.wait.limit_seconds is not None or inner.wait.kind == "send" else inner.wait._replace(limit_seconds=outer.wait.limit_seconds)
+    if not inner.lines and outer.wait.call:
+        wait = wait._replace(call=outer.wait.call if outer.wait.kind != "task" else wait.call)
+    return Suspension(outer.lines + inner.lines, wait, outer.held, inner.witness or outer.witness, inner.branches)
+
+
+# Threads that work for a task.
+
+
+def _in_thread(outer: Suspension, end: Any, view: _View) -> Suspension:
+    """The same, with the reader's lines on which a thread works for it."""
+    futures = {id(end), *_source_futures(end)}
+    for frame in view.threads().values():
+        lines = _lines_of_work(frame, futures, view)
+        if lines:
+            return outer._replace(lines=outer.lines + lines, wait=outer.wait._replace(kind="in-thread"))
+    return outer
+
+
+def _source_futures(end: Any) -> set[int]:
+    """The futures of a thread's work whose result asyncio hands on to ``end``."""
+    return {id(held) for held in _held_by_callbacks(end) if hasattr(held, "set_running_or_notify_cancel")}
+
+
+def _lines_of_work(frame: FrameType | None, futures: set[int], view: _View) -> tuple[Line, ...]:
+    """The reader's lines in a thread's frames, if it works on one of these futures."""
+    frames: list[FrameType] = []
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name in ("run", "_run") and not _of_reader(code.co_filename):
+            future = frame.f_locals.get("future") or getattr(frame.f_locals.get("self"), "future", None)
+            if future is not None:
+                return _readers_lines(reversed(frames), view) if id(future) in futures else ()
+        frames.append(frame)
+        frame = frame.f_back
+    return ()
+
+
+# Dependencies with yield, which FastAPI keeps open until the handler ends.
+
+
+def _held_open(steps: list[_Step], view: _View) -> Iterator[Line]:
+    for step in steps:
+        if step.frame.f_code.co_name == "app" and "function_stack" in step.frame.f_code.co_varnames:
+            variables = step.frame.f_locals
+            for name in ("request_stack", "function_stack"):
+                for _, leave in list(getattr(variables.get(name), "_exit_callbacks", ())):
+                    yield from _yielding_line(getattr(leave, "__self__", None), view)
+
+
+def _yielding_line(manager: Any, view: _View) -> Iterator[Line]:
+    """The line of the ``yield`` at which a context manager's generator stays, however often FastAPI has wrapped it."""
+    for _ in range(_DEPTH_LIMIT):
+        generator = getattr(manager, "gen", None)
+        frame = getattr(generator, "ag_frame", None) or getattr(generator, "gi_frame", None)
+        if frame is None:
+            return
+        if _is_own(frame.f_code, view):
+            yield Line(frame.f_code, frame.f_lineno)
+            return
+        manager = frame.f_locals.get("cm")

@@ -1,0 +1,660 @@
+"""The line on which a handler is suspended, in every kind of handler, over a real server with a real client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import linecache
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import anyio
+import pytest
+from fastapi import Depends, FastAPI, WebSocket
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.endpoints import WebSocketEndpoint
+from starlette.routing import WebSocketRoute
+
+from kit import Client, Server, connect, serve
+from kit.listing import code_of
+from kit.loops import thread_frames
+from kit.suspension import Line, Suspension, connection_of, suspension_of, suspensions_of, tasks_by_connection
+from kit.waiting import Wait, count_of, kind_of, plural, words_for
+
+Eventually = Callable[..., Any]
+
+app = FastAPI()
+let_go = threading.Event()  # what is done in threads waits for it
+
+
+@app.websocket("/loop")
+async def loop(websocket: WebSocket) -> None:
+    await websocket.accept()
+    while True:
+        text = await websocket.receive_text()  # the loop's line
+        await websocket.send_text(text)
+
+
+@app.websocket("/finally")
+async def in_finally(websocket: WebSocket) -> None:
+    await websocket.accept()
+    try:
+        raise ValueError
+    except ValueError:
+        await asyncio.sleep(0)
+    finally:
+        await asyncio.sleep(30)  # the finally's line
+
+
+@app.websocket("/except")
+async def in_except(websocket: WebSocket) -> None:
+    await websocket.accept()
+    for _attempt in range(3):
+        try:
+            raise ConnectionError
+        except ConnectionError:
+            await asyncio.sleep(30)  # the retry's line
+
+
+@app.websocket("/nested")
+async def nested(websocket: WebSocket) -> None:
+    async def inner() -> str:
+        return await websocket.receive_text()  # the nested line
+
+    await websocket.accept()
+    await inner()  # the outer line
+
+
+class Room:
+    """What a reader's own class does for a handler."""
+
+    def __init__(self) -> None:
+        self.members: list[WebSocket] = []
+
+    async def broadcast(self, text: str) -> None:
+        for member in self.members:
+            await member.send_text(text)  # the broadcast's line
+
+
+room = Room()
+
+
+@app.websocket("/room")
+async def in_room(websocket: WebSocket) -> None:
+    await websocket.accept()
+    room.members.append(websocket)
+    try:
+        while (text := await websocket.receive_text()) != "flood":
+            await websocket.send_text(text)
+        while True:
+            await room.broadcast("x" * 100_000)  # the line that broadcasts
+    finally:
+        room.members.remove(websocket)
+
+
+async def slow_dependency() -> int:
+    await asyncio.sleep(30)  # the dependency's line
+    return 1
+
+
+@app.websocket("/dependency")
+async def depends(websocket: WebSocket, one: int = Depends(slow_dependency)) -> None:
+    await websocket.accept()
+
+
+async def slow_yielding_dependency() -> AsyncIterator[int]:
+    await asyncio.sleep(30)  # before the dependency's yield
+    yield 1
+
+
+@app.websocket("/dependency/yielding")
+async def depends_on_yielding(websocket: WebSocket, one: int = Depends(slow_yielding_dependency)) -> None:
+    await websocket.accept()
+
+
+async def open_dependency() -> AsyncIterator[int]:
+    yield 1  # the asynchronous yield
+
+
+def open_sync_dependency() -> Iterator[int]:
+    yield 2  # the plain yield
+
+
+@app.websocket("/dependency/open")
+async def holds_open(websocket: WebSocket, one: int = Depends(open_dependency), two: int = Depends(open_sync_dependency)) -> None:
+    await websocket.accept()
+    await websocket.receive_text()  # while both stay open
+
+
+def sync_dependency() -> int:
+    let_go.wait(5)  # the plain dependency's line
+    return 1
+
+
+@app.websocket("/dependency/sync")
+async def depends_on_sync(websocket: WebSocket, one: int = Depends(sync_dependency)) -> None:
+    await websocket.accept()
+
+
+async def numbers() -> AsyncIterator[int]:
+    yield 1
+    await asyncio.sleep(30)  # in the generator
+    yield 2
+
+
+@app.websocket("/generator")
+async def generator(websocket: WebSocket) -> None:
+    await websocket.accept()
+    async for number in numbers():  # the generator's user
+        await websocket.send_json(number)
+
+
+@app.websocket("/async-for")
+async def async_for(websocket: WebSocket) -> None:
+    await websocket.accept()
+    async for text in websocket.iter_text():  # the line of the async for
+        await websocket.send_text(text)
+
+
+@app.websocket("/task-group")
+async def task_group(websocket: WebSocket) -> None:
+    async def listen() -> None:
+        await websocket.receive_text()  # the listening task
+
+    async def tick() -> None:
+        await asyncio.sleep(30)  # the ticking task
+
+    await websocket.accept()
+    async with asyncio.TaskGroup() as group:  # the group's line
+        group.create_task(listen())
+        group.create_task(tick())
+
+
+@app.websocket("/anyio-task-group")
+async def anyio_task_group(websocket: WebSocket) -> None:
+    async def tick() -> None:
+        await anyio.sleep(30)  # the ticking task of anyio
+
+    await websocket.accept()
+    async with anyio.create_task_group() as group:  # the anyio group's line
+        group.start_soon(tick)
+        group.start_soon(websocket.receive_text)
+
+
+@app.websocket("/gather")
+async def gather(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await asyncio.gather(websocket.receive_text(), asyncio.sleep(30))  # the gathering line
+
+
+@app.websocket("/wait")
+async def wait(websocket: WebSocket) -> None:
+    await websocket.accept()
+    tasks = [asyncio.create_task(websocket.receive_text()), asyncio.create_task(asyncio.sleep(30))]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)  # the waiting line
+
+
+@app.websocket("/wait-for")
+async def wait_for(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await asyncio.wait_for(websocket.receive_text(), 20)  # the line with a limit
+
+
+@app.websocket("/wait-for-own")
+async def wait_for_own(websocket: WebSocket) -> None:
+    async def answer() -> str:
+        return await websocket.receive_text()  # the limited line
+
+    await websocket.accept()
+    await asyncio.wait_for(answer(), 20)  # the line that limits
+
+
+@app.websocket("/task")
+async def awaited_task(websocket: WebSocket) -> None:
+    async def work() -> None:
+        await asyncio.sleep(30)  # the awaited task's line
+
+    await websocket.accept()
+    await asyncio.create_task(work())  # the line that awaits it
+
+
+@app.websocket("/shield")
+async def shielded(websocket: WebSocket) -> None:
+    async def work() -> None:
+        await asyncio.sleep(30)  # the shielded line
+
+    await websocket.accept()
+    await asyncio.shield(work())  # the line that shields
+
+
+@app.websocket("/beside")
+async def beside(websocket: WebSocket) -> None:
+    async def pump(queue: asyncio.Queue[str]) -> None:
+        await websocket.send_text(await queue.get())  # the pump's line
+
+    await websocket.accept()
+    pumping = asyncio.create_task(pump(asyncio.Queue()))
+    with contextlib.suppress(Exception):
+        await websocket.receive_text()  # beside the pump
+    pumping.cancel()
+
+
+def work_in_thread(seconds: float) -> None:
+    let_go.wait(seconds)  # in the thread
+
+
+@app.websocket("/threadpool")
+async def threadpool(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await run_in_threadpool(work_in_thread, 5)  # the pool's line
+
+
+@app.websocket("/to-thread")
+async def to_thread(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await asyncio.to_thread(work_in_thread, 5)  # the thread's line
+
+
+@app.websocket("/executor")
+async def executor(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await asyncio.get_running_loop().run_in_executor(None, work_in_thread, 5)  # the executor's line
+
+
+@app.websocket("/thread-in-c")
+async def thread_in_c(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await asyncio.to_thread(let_go.wait, 5)  # nothing of the reader's in the thread
+
+
+@app.websocket("/queue")
+async def queue(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await asyncio.Queue().get()  # the queue's line
+
+
+@app.websocket("/queue-full")
+async def queue_full(websocket: WebSocket) -> None:
+    await websocket.accept()
+    full: asyncio.Queue[int] = asyncio.Queue(1)
+    for number in range(2):
+        await full.put(number)  # the full queue's line
+
+
+@app.websocket("/lock")
+async def lock(websocket: WebSocket) -> None:
+    await websocket.accept()
+    taken = asyncio.Lock()
+    await taken.acquire()
+    async with taken:  # the lock's line
+        pass
+
+
+@app.websocket("/semaphore")
+async def semaphore(websocket: WebSocket) -> None:
+    await websocket.accept()
+    async with asyncio.Semaphore(0):  # the semaphore's line
+        pass
+
+
+@app.websocket("/event")
+async def event(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await asyncio.Event().wait()  # the event's line
+
+
+@app.websocket("/condition")
+async def condition(websocket: WebSocket) -> None:
+    await websocket.accept()
+    async with (ready := asyncio.Condition()):
+        await ready.wait()  # the condition's line
+
+
+@app.websocket("/future")
+async def future(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await asyncio.get_running_loop().create_future()  # the future's line
+
+
+class Opaque:
+    """An awaitable that keeps what it waits for to itself, as those written in C do."""
+
+    def __await__(self) -> Any:
+        return iter(Waiting(asyncio.get_running_loop().create_future()))
+
+
+class Waiting:
+    def __init__(self, waited_for: asyncio.Future[None]) -> None:
+        self._inner = waited_for.__await__()
+
+    def __iter__(self) -> Waiting:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self._inner)
+
+
+@app.websocket("/opaque")
+async def opaque(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await Opaque()  # where Python hides the rest
+
+
+def logged(function: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    @functools.wraps(function)
+    async def wrapper(*arguments: Any, **named: Any) -> None:
+        await function(*arguments, **named)  # the decorator's line
+
+    return wrapper
+
+
+@app.websocket("/decorated")
+@logged
+async def decorated(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.receive_text()  # the decorated line
+
+
+async def with_room(name: str, websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.receive_text()  # the partial's line
+
+
+app.add_api_websocket_route("/partial", functools.partial(with_room, "blue"))
+
+
+@app.websocket_route("/class")
+class Greeter(WebSocketEndpoint):
+    async def on_receive(self, websocket: WebSocket, data: Any) -> None:
+        await asyncio.sleep(30)  # the method's line
+
+
+@app.websocket("/blocking")
+async def blocking(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.receive_text()
+    time.sleep(1.0)  # noqa: ASYNC251 - the line that blocks
+
+
+@app.websocket("/stalled")
+async def stalled(websocket: WebSocket) -> None:
+    await websocket.accept()
+    while True:
+        await websocket.send_bytes(bytes(100_000))  # the line that sends
+
+
+@app.websocket("/leaving")
+async def leaving(websocket: WebSocket) -> None:
+    await websocket.accept()
+    try:
+        while True:
+            await websocket.receive_text()
+    finally:
+        await asyncio.sleep(30)  # after the client has left
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    let_go.clear()
+    async with serve(app, port=0) as running:
+        yield running
+        let_go.set()
+
+
+def said(line: Line) -> str:
+    """The comment at a line's end, which names it in this file."""
+    return linecache.getline(line.code.co_filename, line.number).strip().rpartition("#")[2].strip()
+
+
+def look(client: Client, server: Server) -> list[Suspension]:
+    """Where the handler of a client is now, and where its other tasks are; nothing while it has none."""
+    task = client.connection.handler_task
+    if task is None:
+        return []
+    tasks = tasks_by_connection(task.get_loop()).get(client.connection, [])
+    return suspensions_of(task, tasks, connection=client.connection, running=server.frame, threads=thread_frames)
+
+
+async def settled(client: Client, server: Server, eventually: Eventually, line: str, *, running: bool = False) -> list[Suspension]:
+    """Where it is, once its innermost line is the one that says so, and it waits there or, if asked for, runs."""
+
+    def there() -> list[Suspension] | None:
+        found = look(client, server)
+        at_line = found and found[0].lines and said(found[0].lines[-1]) == line
+        return found if at_line and (found[0].wait.kind == "runs") == running else None
+
+    return await eventually(there)
+
+
+async def comes_to(expected: object, now: Callable[[], object]) -> None:
+    """Wait until it is as expected, for a bounded time; what it is instead fails the test."""
+    deadline = time.monotonic() + 5.0
+    while now() != expected and time.monotonic() < deadline:
+        await asyncio.sleep(0.005)
+    assert now() == expected
+
+
+WAITING = [
+    ("/loop", ["the loop's line"], "receive_text", "waits for a message"),
+    ("/finally", ["the finally's line"], "sleep", "sleeps"),
+    ("/except", ["the retry's line"], "sleep", "sleeps"),
+    ("/nested", ["the outer line", "the nested line"], "receive_text", "waits for a message"),
+    ("/dependency/open", ["while both stay open"], "receive_text", "waits for a message"),
+    ("/generator", ["the generator's user", "in the generator"], "sleep", "sleeps"),
+    ("/async-for", ["the line of the async for"], "iter_text", "waits for a message"),
+    ("/task-group", ["the group's line"], "TaskGroup", "waits for 2 tasks of its TaskGroup"),
+    ("/anyio-task-group", ["the anyio group's line"], "TaskGroup", "waits for 2 tasks of its TaskGroup"),
+    ("/gather", ["the gathering line"], "gather", "waits in gather for 2 tasks"),
+    ("/wait", ["the waiting line"], "wait", "waits in wait for 2 tasks"),
+    ("/wait-for", ["the line with a limit"], "wait_for", "waits at most 20 s for a message"),
+    ("/wait-for-own", ["the line that limits", "the limited line"], "receive_text", "waits at most 20 s for a message"),
+    ("/task", ["the line that awaits it", "the awaited task's line"], "sleep", "sleeps"),
+    ("/shield", ["the line that shields", "the shielded line"], "sleep", "sleeps"),
+    ("/beside", ["beside the pump"], "receive_text", "waits for a message"),
+    ("/threadpool", ["the pool's line", "in the thread"], "run_in_threadpool", "runs on this line, in a thread"),
+    ("/to-thread", ["the thread's line", "in the thread"], "to_thread", "runs on this line, in a thread"),
+    ("/executor", ["the executor's line", "in the thread"], "Future", "runs on this line, in a thread"),
+    ("/thread-in-c", ["nothing of the reader's in the thread"], "to_thread", "waits for wait() in a thread"),
+    ("/queue", ["the queue's line"], "get", "waits for an item of a queue"),
+    ("/queue-full", ["the full queue's line"], "put", "waits for room in a full queue"),
+    ("/lock", ["the lock's line"], "acquire", "waits for a lock"),
+    ("/semaphore", ["the semaphore's line"], "acquire", "waits for a place at a semaphore"),
+    ("/event", ["the event's line"], "wait", "waits for an event"),
+    ("/condition", ["the condition's line"], "wait", "waits for a condition"),
+    ("/future", ["the future's line"], "Future", "waits for a future"),
+    ("/opaque", ["where Python hides the rest"], "Waiting", "waits in Waiting, where Python hides its frames"),
+    ("/decorated", ["the decorator's line", "the decorated line"], "receive_text", "waits for a message"),
+    ("/partial", ["the partial's line"], "receive_text", "waits for a message"),
+]
+
+
+@pytest.mark.parametrize(("path", "lines", "call", "words"), WAITING, ids=[path for path, *_ in WAITING])
+async def test_a_handler_is_found_on_its_line_in_its_call(server: Server, path: str, lines: list[str], call: str, words: str) -> None:
+    async with connect(server, path) as client:
+
+        def now() -> object:
+            found = look(client, server)
+            return found and ([said(line) for line in found[0].lines], found[0].wait.call, words_for(found[0].wait))
+
+        await comes_to((lines, call, words), now)
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "words"),
+    [
+        ("/dependency", "the dependency's line", "sleeps"),
+        ("/dependency/yielding", "before the dependency's yield", "sleeps"),
+        ("/dependency/sync", "the plain dependency's line", "runs on this line, in a thread"),
+    ],
+)
+async def test_a_dependency_is_found_on_its_line_before_the_handler_begins(server: Server, eventually: Eventually, path: str, line: str, words: str) -> None:
+    connecting = asyncio.ensure_future(_connected(server, path))
+    connection = await eventually(lambda: next((known for known in server.timeline.connections if known.handler_task), None))
+
+    def there() -> Suspension | None:
+        task = connection.handler_task
+        found = suspension_of(task, connection=connection, threads=thread_frames) if task is not None else None
+        return found if found and found.lines and said(found.lines[-1]) == line else None
+
+    assert words_for((await eventually(there)).wait) == words
+    connecting.cancel()
+    await asyncio.gather(connecting, return_exceptions=True)
+
+
+async def _connected(server: Server, path: str) -> None:
+    async with connect(server, path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("path", "branches"),
+    [
+        ("/task-group", {("the listening task", "waits for a message"), ("the ticking task", "sleeps")}),
+        ("/anyio-task-group", {("the ticking task of anyio", "sleeps"), ("the anyio group's line", "waits for a message")}),
+        ("/gather", {("the gathering line", "waits for a message"), ("the gathering line", "sleeps")}),
+        ("/wait", {("the waiting line", "waits for a message"), ("the waiting line", "sleeps")}),
+    ],
+)
+async def test_each_task_that_is_waited_for_has_a_line_of_its_own(server: Server, path: str, branches: set[tuple[str, str]]) -> None:
+    async with connect(server, path) as client:
+
+        def now() -> object:
+            found = look(client, server)
+            return [{(said(branch.lines[-1]), words_for(branch.wait)) for branch in each.branches if branch.lines} for each in found if each.lines]
+
+        await comes_to([branches], now)
+
+
+async def test_a_task_that_nobody_waits_for_is_found_by_its_context(server: Server) -> None:
+    async with connect(server, "/beside") as client:
+        beside = [(["beside the pump"], "waits for a message"), (["the pump's line"], "waits for an item of a queue")]
+        await comes_to(beside, lambda: [([said(line) for line in found.lines], words_for(found.wait)) for found in look(client, server)])
+        task = client.connection.handler_task
+        assert {connection_of(other) for other in tasks_by_connection(task.get_loop())[client.connection]} == {client.connection}
+
+
+async def test_dependencies_stay_open_at_their_yield_while_the_handler_runs(server: Server, eventually: Eventually) -> None:
+    async with connect(server, "/dependency/open") as client:
+        suspension, *_ = await settled(client, server, eventually, "while both stay open")
+        assert [said(line) for line in suspension.held] == ["the asynchronous yield", "the plain yield"]
+
+
+async def test_a_class_based_endpoint_waits_between_its_methods_and_is_found_within_them(server: Server, eventually: Eventually) -> None:
+    async with connect(server, "/class") as client:
+        between = await eventually(lambda: next((found for found in look(client, server) if found.wait.kind == "message"), None))
+        assert between.lines == ()
+        await client.send_text("hello")
+        within, *_ = await settled(client, server, eventually, "the method's line")
+        assert words_for(within.wait) == "sleeps"
+
+
+async def test_a_send_to_a_client_that_does_not_read_says_so(server: Server, eventually: Eventually) -> None:
+    async with connect(server, "/stalled") as client:
+        await eventually(lambda: any(found.wait.kind == "send" for found in look(client, server)))
+        suspension, *_ = await settled(client, server, eventually, "the line that sends")
+        assert words_for(suspension.wait) == "waits in send_bytes: the client does not read"
+
+
+async def test_a_broadcast_that_waits_for_another_client_names_it(server: Server, eventually: Eventually) -> None:
+    async with connect(server, "/room", name="Ben"), connect(server, "/room", name="Ana") as ana:
+        await eventually(lambda: len(room.members) == 2)
+        reading = asyncio.ensure_future(_read_everything(ana))
+        await ana.send_text("flood")
+
+        def waiting() -> Suspension | None:
+            return next((found for found in look(ana, server) if found.wait.peer == "Ben"), None)
+
+        suspension = await eventually(waiting)
+        assert [said(line) for line in suspension.lines] == ["the line that broadcasts", "the broadcast's line"]
+        assert words_for(suspension.wait) == "waits in send_text to Ben: the client does not read"
+        reading.cancel()
+
+
+async def _read_everything(client: Client) -> None:
+    async for _ in client.iter_text():
+        pass
+
+
+async def test_a_handler_that_blocks_the_loop_is_found_on_the_line_that_it_runs(server: Server, eventually: Eventually) -> None:
+    async with connect(server, "/blocking") as client:
+        await client.send_text("go")
+        suspension, *_ = await settled(client, server, eventually, "noqa: ASYNC251 - the line that blocks", running=True)
+        assert words_for(suspension.wait) == "runs on this line"
+        await eventually(lambda: server.blocked)
+        assert server.blocked.connection == client.number
+
+
+async def test_a_handler_whose_client_has_left_is_still_found(server: Server, eventually: Eventually) -> None:
+    async with connect(server, "/leaving") as client:
+        await client.close()
+        suspension, *_ = await settled(client, server, eventually, "after the client has left")
+        assert words_for(suspension.wait) == "sleeps"
+
+
+async def test_the_witness_tells_one_call_from_the_next_on_the_same_line(server: Server, eventually: Eventually) -> None:
+    async with connect(server, "/loop") as client:
+        first, *_ = await settled(client, server, eventually, "the loop's line")
+        again, *_ = look(client, server)
+        assert again.witness is first.witness
+        await client.send_text("hello")
+        await client.receive_text(timeout=5)
+        await eventually(lambda: first.witness() is None)
+        later, *_ = await settled(client, server, eventually, "the loop's line")
+        assert later.witness is not first.witness
+
+
+async def test_a_handler_that_has_ended_has_no_task(server: Server, eventually: Eventually) -> None:
+    async with connect(server, "/loop") as client:
+        await eventually(lambda: client.connection.handler_task)
+    await eventually(lambda: client.connection.handler_task is None)
+
+
+async def test_looking_while_a_handler_runs_at_full_speed_never_fails(server: Server, eventually: Eventually) -> None:
+    async with connect(server, "/loop") as client:
+        await settled(client, server, eventually, "the loop's line")
+        seen: set[str] = set()
+        for number in range(300):
+            await client.send_text(str(number))
+            seen |= {said(found.lines[-1]) for found in look(client, server) if found.lines}
+            await client.receive_text(timeout=5)
+        assert "the loop's line" in seen
+
+
+async def test_code_without_a_file_is_the_readers_when_it_is_said_to_be(eventually: Eventually) -> None:
+    made: dict[str, Any] = {}
+    exec("async def handler(websocket):\n    await websocket.accept()\n    await websocket.receive_text()\n", made)
+    own = Starlette(routes=[WebSocketRoute("/ws", made["handler"])])
+    async with serve(own, port=0, name="own") as server, connect(server, "/ws") as client:
+        task = await eventually(lambda: client.connection.handler_task)
+        await eventually(lambda: suspension_of(task, connection=client.connection).wait.kind == "message")
+        assert suspension_of(task, connection=client.connection).lines == ()
+        (line,) = suspension_of(task, connection=client.connection, own={code_of(made["handler"])}).lines
+        assert line.number == 3
+
+
+def test_what_a_call_waits_for_is_known_by_its_module_and_name() -> None:
+    assert kind_of("asyncio.queues", "Queue.get") == "queue-get"
+    assert kind_of("mine.queues", "Queue.get") is None
+
+
+@pytest.mark.parametrize(
+    ("wait", "words"),
+    [
+        (Wait("message", peer="Ben"), "waits for a message from Ben"),
+        (Wait("lock", limit_seconds=0.5), "waits at most 0.5 s for a lock"),
+        (Wait("task-group", tasks=1), "waits for 1 task of its TaskGroup"),
+        (Wait("other", "execute"), "waits in execute"),
+        (Wait("thread"), "waits for a function in a thread"),
+    ],
+)
+def test_words_say_what_it_waits_for(wait: Wait, words: str) -> None:
+    assert words_for(wait) == words
+
+
+def test_several_handlers_do_the_same_in_the_plural() -> None:
+    assert [plural(words) for words in ("waits for a lock", "sleeps", "is about to begin")] == ["wait for a lock", "sleep", "are about to begin"]
+    assert [count_of(1, "task"), count_of(2, "task")] == ["1 task", "2 tasks"]

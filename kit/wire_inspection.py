@@ -60,8 +60,7 @@ def seen_words(row: FrameRow, client: Entry | None, server: Entry | None, *, str
 
 def _equal_words(client: Entry, server: Entry) -> str:
     if client.kind in ("request", "response"):
-        same = (client.details["start_line"], client.details["headers"]) == (server.details["start_line"], server.details["headers"])
-        return "Both ends saw the same start line and headers." if same else "The ends saw different headers: something between them changed the handshake."
+        return _equal_heads(client, server)
     if client.details["header"] != server.details["header"] or (client.payload, client.text) != (server.payload, server.text):
         return "The ends saw different bytes: something between them changed the frame."
     header = len(client.details["header"]) // 2
@@ -70,6 +69,19 @@ def _equal_words(client: Entry, server: Entry) -> str:
     if client.details.get("kept_once") or server.details.get("kept_once"):
         return f"Both ends saw the same header of {header} bytes. The payload is kept once for both: TCP delivers what was sent."
     return f"Both ends saw the same {header + client.size:,} bytes: {header} of header, {client.size:,} of payload."
+
+
+def _equal_heads(client: Entry, server: Entry) -> str:
+    ours, theirs = ((entry.details["start_line"], entry.details["headers"]) for entry in (client, server))
+    if ours == theirs:
+        return "Both ends saw the same start line and headers."
+    if (ours[0], _in_lower_case(ours[1])) == (theirs[0], _in_lower_case(theirs[1])):
+        return "Both ends saw the same start line and headers; the server has their names in lower case, which in HTTP makes no difference."
+    return "The ends saw different headers: something between them changed the handshake."
+
+
+def _in_lower_case(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(name.lower(), value) for name, value in headers]
 
 
 def _delay_words(row: FrameRow, reader: str) -> str:

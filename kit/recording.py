@@ -73,12 +73,12 @@ def _fitting(entries: list[Entry]) -> tuple[list[str], int]:
     for entry in reversed(entries[-(LINES_LIMIT - 2_000) :]):
         kept = entry.payload is not None and len(entry.payload) <= PAYLOAD_LIMIT_BYTES and payloads > 0
         line = _line({"entry": _plain_entry(entry if kept else replace(entry, payload=None))})
-        left_out += entry.payload is not None and not kept
-        payloads -= len(line) if kept else 0
         room -= len(line)
         if room < 0:
             break
         lines.append(line)
+        left_out += entry.payload is not None and not kept
+        payloads -= len(line) if kept else 0
     return lines, left_out
 
 

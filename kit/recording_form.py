@@ -29,6 +29,7 @@ class RecordingError(ValueError):
 
 
 def start_from(header: dict[str, Any]) -> float:
+    """When the recorded Timeline began, out of a recording's first line; RecordingError when it is none."""
     expect(header.get("format") == FORMAT, f'"format": "{FORMAT}"', header.get("format"))
     known = f"version {VERSION}"
     expect(header.get("version") == VERSION and header["version"] is not True, known, header.get("version"), "A newer kit wrote it: update this one.")
@@ -196,6 +197,7 @@ _DETAILS: dict[str, Check] = {  # and of what type, wherever it appears
 
 
 def entry_from(value: Any) -> Entry:
+    """The Entry of a line; RecordingError names the field at fault."""
     _has(value, _ENTRY, "an Entry")
     details, kind = dict(value["details"]), value["kind"]
     needed = (*_NEEDED[kind], *(("code", "reason") if details.get("opcode") == "CLOSE" else ()))
@@ -210,6 +212,7 @@ def entry_from(value: Any) -> Entry:
 
 
 def connection_from(value: Any) -> Connection:
+    """The connection of a line; RecordingError names the field at fault."""
     _has(value, _CONNECTION, "a connection")
     meant = tuple(value["meant"]) if value["meant"] else None
     return Connection(**{**value, "meant": meant, "close_frames": [tuple(each) for each in value["close_frames"]]})
@@ -224,11 +227,13 @@ def _has(value: Any, checks: dict[str, Check], what: str) -> None:
 
 
 def expect(holds: bool, expected: str, got: Any, fix: str = FIX) -> None:
+    """Raise RecordingError with what was expected, what came and how to fix it, unless it ``holds``."""
     if not holds:
         raise RecordingError(f"expected {expected}, got {shown(got)}. {fix}")
 
 
 def shown(value: Any, most_characters: int = 60) -> str:
+    """A value as ASCII, short enough for an error."""
     text = ascii(value[: most_characters + 1] if isinstance(value, (str, list)) else value)
     return text if len(text) <= most_characters else f"{text[:most_characters]}…"
 

@@ -127,13 +127,18 @@ def payload_length(data: bytes, start: int = 0) -> int:
 
 def unmasked_payload(frame: bytes) -> tuple[bytes, bytes]:
     """The payload of ``frame``, unmasked, and its masking key (empty when it was not masked)."""
-    length, masked = frame[1] & 127, frame[1] & 128
-    start = 2 if length < 126 else 4 if length == 126 else 10
-    if not masked:
+    start = _payload_start(frame)
+    if not frame[1] & 128:
         return frame[start:], b""
-    key, body = frame[start : start + 4], frame[start + 4 :]
+    key, body = frame[start - 4 : start], frame[start:]
     whole_key = (key * (len(body) // 4 + 1))[: len(body)]
     return (int.from_bytes(body) ^ int.from_bytes(whole_key)).to_bytes(len(body)), key
+
+
+def _payload_start(frame: bytes) -> int:
+    """The length of a frame's header, masking key included."""
+    length, masked = frame[1] & 127, frame[1] & 128
+    return (2 if length < 126 else 4 if length == 126 else 10) + (4 if masked else 0)
 
 
 def close_payload(frame: bytes) -> tuple[int, str]:
@@ -160,9 +165,12 @@ def describe_frame(kept: bytes | Payload | SamePayload, more: tuple[str, int | N
         "fin": bool(frame[0] & 128),
         "masked": bool(key),
         "compressed": bool(frame[0] & 64),
+        "header": frame[: _payload_start(frame)].hex(),
     }
     if key:
         details["mask_key"] = key.hex()
+    if isinstance(kept, SamePayload):
+        details["kept_once"] = True
     if opcode == CLOSE:
         details["code"], details["reason"] = close_payload(frame)
     readable = opcode == TEXT and not details["compressed"]
@@ -171,10 +179,18 @@ def describe_frame(kept: bytes | Payload | SamePayload, more: tuple[str, int | N
         "kind": kind,
         "text": _preview(payload, readable),
         "size": size,
-        "payload": (payload.decode("utf-8", "replace") if readable else payload) if whole else None,
+        "payload": (_as_text(payload) if readable else payload) if whole else None,
         "ordinal": ordinal,
         "details": details,
     }
+
+
+def _as_text(payload: bytes) -> str | bytes:
+    """Text, or the bytes as they are: half of a fragmented message may end within a character."""
+    try:
+        return payload.decode("utf-8")
+    except UnicodeDecodeError:
+        return payload
 
 
 def message_bytes(kept: Payload) -> bytes:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import re
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from threading import Lock, RLock
 from types import CodeType
 from typing import Any, NamedTuple
@@ -65,13 +64,22 @@ class Entry:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def redacted(self) -> Entry:
-        """The same Entry with cookies, credentials and tokens blotted out, for whatever is saved or exported."""
+        """The same Entry with cookies, credentials and tokens blotted out, for whatever is saved or exported.
+
+        A compressed frame loses its payload: nobody can see which secrets are in it.
+        """
+        if self.details.get("compressed"):
+            return self.without_payload()
         if not isinstance(self.payload, bytes):
             payload = redact(self.payload) if self.payload is not None else None
-            return replace(self, text=redact(self.text), payload=payload, details=_redact_details(self.details))
+            return replace(self, text=redact(self.text), payload=payload, details=_redacted(self.details))
         blotted = redact(self.payload.decode("latin-1")).encode("latin-1")
-        text = self.text if blotted == self.payload else blotted[: PREVIEW_CHARACTERS // 3].hex(" ")
-        return replace(self, text=text, payload=blotted, details=_redact_details(self.details))
+        text = redact(self.text) if blotted == self.payload else blotted[: PREVIEW_CHARACTERS // 3].hex(" ")
+        return replace(self, text=text, payload=blotted, details=_redacted(self.details))
+
+    def without_payload(self) -> Entry:
+        """The same Entry with nothing left of its payload but its size."""
+        return replace(self, text="", payload=None, details=_redacted(self.details))
 
 
 @dataclass(eq=False, slots=True)
@@ -219,6 +227,24 @@ class Timeline:
         self._subscriptions: tuple[weakref.ref[Subscription], ...] = ()  # replaced, never changed: taps read it while it grows
         self._someone_waits = False
 
+    @classmethod
+    def restored(cls, began_at: float, connections: Iterable[Connection], entries: Iterable[Entry]) -> Timeline:
+        """A Timeline of what was recorded earlier: it can be looked at like any other, and nothing is added to it.
+
+        Args:
+            began_at: when the recorded Timeline began, in seconds since 1970.
+            connections: its connections, oldest first.
+            entries: its Entries; each number is one more than that of the Entry before.
+        """
+        timeline = cls(recording=False)
+        timeline.began, timeline.began_at = 0.0, began_at
+        timeline._connections.extend(connections)
+        known = {connection.number: connection for connection in timeline._connections}
+        records = [[entry.number, entry.at_seconds, _known_as(entry.connection, known), entry.side, _describe_stored, entry, None] for entry in entries]
+        timeline.entries_limit = max(timeline.entries_limit, len(records))
+        timeline._records = deque(records, maxlen=timeline.entries_limit)
+        return timeline
+
     # Recording: what taps call, on the path of every message.
 
     def recorder(self, connection: Connection | None, side: str, describe: Describe) -> Callable[..., None]:
@@ -290,9 +316,12 @@ class Timeline:
         with self._in_order:
             return self._records[-1][0] if self._records else 0
 
-    def export(self) -> str:
-        """All Entries as JSON Lines, one object a line, with cookies, credentials and tokens blotted out."""
-        return "".join(json.dumps(_jsonable(entry.redacted()), ensure_ascii=True) + "\n" for entry in self.entries())
+    def entry(self, number: int) -> Entry | None:
+        """The Entry with this number, or None when it has fallen out or does not exist yet. From any thread."""
+        with self._in_order:
+            place = number - self._records[0][0] if self._records else -1
+            record = self._records[place] if 0 <= place < len(self._records) else None
+        return self._entry(record) if record else None
 
     def statistics(self) -> TimelineStatistics:
         """A snapshot of what the Timeline holds and what fell out of it."""
@@ -412,11 +441,15 @@ def redact(text: str) -> str:
     return text
 
 
-def _redact_details(details: Mapping[str, Any]) -> dict[str, Any]:
-    redacted = {key: redact(value) if isinstance(value, str) else value for key, value in details.items()}
-    if "headers" in redacted:
-        redacted["headers"] = [(name, _redact_header(name, value)) for name, value in redacted["headers"]]
-    return redacted
+def _redacted(value: Any, name: str = "") -> Any:
+    """Details with what they hold at any depth redacted."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {key: _redacted(inner, key) for key, inner in value.items()}
+    if name == "headers":
+        return [(header, _redact_header(header, content)) for header, content in value]
+    return [_redacted(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _redact_header(name: str, value: str) -> str:
@@ -429,8 +462,12 @@ def _describe_note(payload: Any, more: tuple[str, int, dict[str, Any]]) -> dict[
     return {"kind": kind, "text": text[:PREVIEW_CHARACTERS], "payload": text if size_bytes(text) == size else None, "size": size, "details": details}
 
 
-def _jsonable(entry: Entry) -> dict[str, Any]:
-    fields = asdict(entry)
-    if isinstance(entry.payload, bytes):
-        fields["payload"] = {"hex": entry.payload.hex()}
-    return fields
+def _known_as(number: int | None, known: dict[int, Connection]) -> Connection | None:
+    """The connection with this number; one that is no longer listed still has its number."""
+    return None if number is None else known.setdefault(number, Connection(number))
+
+
+def _describe_stored(entry: Entry, _more: None) -> dict[str, Any]:
+    """The fields of an Entry that was recorded earlier."""
+    stored = ("kind", "text", "size", "payload", "ordinal", "details")
+    return {name: getattr(entry, name) for name in stored}

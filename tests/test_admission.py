@@ -15,6 +15,7 @@ from kit import Server, connect, serve
 from kit.admission import Admission, is_loopback, notebook_pages
 from kit.closing import explain
 from kit.errors import HandshakeRefused, ServerStartError, UnsafeServerWarning
+from kit.recording import write_recording
 
 SECRET = "a-secret-of-this-test"
 app = FastAPI()
@@ -217,7 +218,7 @@ async def test_the_token_opens_the_door_as_query_or_cookie_and_the_app_never_see
             seen = await client.receive_json(timeout=5)
             assert seen["query"] == "a=1&b=2"
             assert SECRET not in str(seen)
-    assert SECRET not in guarded.timeline.export()
+    assert SECRET not in write_recording(guarded.timeline)
     assert SECRET not in str([(entry.text, entry.payload, entry.details) for entry in guarded.timeline.entries()])
 
 

@@ -66,7 +66,7 @@ def test_the_pure_middle_imports_nothing_of_the_kit(module: str) -> None:
     assert kit_imports(module) == set()
 
 
-@pytest.mark.parametrize("module", ["kit.timeline", "kit.closing", "kit.frames"])
+@pytest.mark.parametrize("module", ["kit.timeline", "kit.closing", "kit.frames", "kit.recording", "kit.wire_rows", "kit.wire_inspection", "kit.json_tree"])
 def test_the_pure_middle_knows_neither_sockets_nor_loops_nor_widgets(module: str) -> None:
     forbidden = {"socket", "asyncio", "uvicorn", "websockets", "starlette", "fastapi", "ipywidgets", "anywidget", "IPython"}
     reached = everything_under(module) | {module}

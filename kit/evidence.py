@@ -8,7 +8,6 @@ from kit.printable import quoted, visible
 
 __all__ = ["Ended", "Fact", "evidence", "settled"]
 
-_NEVER_SENT = (1006, 1015)  # a browser takes a Close frame that carries one of them for a broken one
 _REASON_CHARACTERS = 200  # a Close frame carries at most 123 bytes (RFC 6455 §5.5), but an app may ask for more
 _NO_SUCH_END = "Knows no such end: it calls the app itself, without a server, a socket or a wire"
 _UNCLEAN = "Code 1006, no reason, wasClean false"
@@ -142,7 +141,7 @@ def _seen_by_the_kits_client(connection: Ended) -> str:
     if connection.refused_status is not None:
         return f"HandshakeRefused with status {connection.refused_status} (the websockets library: InvalidStatus)"
     if connection.client_refused:
-        return f"ConnectError (the websockets library: NegotiationError): {visible(connection.client_refused)}"
+        return f"ConnectError (the websockets library: NegotiationError: {visible(connection.client_refused)})"
     if not connection.accepted:
         return "ConnectError (the websockets library: InvalidMessage)"
     if connection.client_reports is None:
@@ -168,7 +167,7 @@ def _browser(connection: Ended) -> str:
     if connection.close_frames and connection.close_frames[0][0] == "client" and not _may_close_from_a_page(connection.close_frames[0][1]):
         return _no_page_closes_with(connection.close_frames[0][1])
     came = _from_the_server(connection)
-    if came is None or came[0] in _NEVER_SENT:
+    if came is None:
         return _UNCLEAN + (", if its page still lives" if connection.vanished_side == "client" else "")
     if connection.closed_both_ways:
         return _capital(f"{_reported(*came)}, wasClean true")
@@ -222,8 +221,8 @@ def _what_a_test_hears(connection: Ended) -> str:
         return f"WebSocketDenialResponse with status {connection.handler_answered}{lies}"
     if connection.handler_closed is not None:
         code, reason = connection.handler_closed
-        arrived = ("server", code, reason) in connection.close_frames
-        return f"WebSocketDisconnect with {_reported(code, reason)}{'' if arrived else '; tests lie here: no client gets it'}"
+        same = ("server", code, reason) in connection.close_frames or (code, reason) == (1006, "")
+        return f"WebSocketDisconnect with {_reported(code, reason)}{'' if same else '; tests lie here: no client gets it'}"
     if connection.close_frames:
         return _NO_SUCH_END
     if connection.handler_error:

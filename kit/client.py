@@ -18,6 +18,7 @@ from websockets.protocol import State
 from websockets.uri import WebSocketURI
 
 from kit import closing, loops
+from kit.close_codes import may_be_sent, name_of
 from kit.errors import Disconnected, ReceiveTimeout, WrongMessageType
 from kit.opening import address_of, open_wire, timeline_of
 from kit.server import Server, running_server
@@ -85,6 +86,11 @@ class Client:
     def close_reason(self) -> str | None:
         """The reason that the server closed with; None while the connection is open."""
         return self._wire.protocol.close_reason
+
+    @property
+    def ended(self) -> closing.Explanation | None:
+        """Why the connection ended, in a sentence and, at the end of a cell, as a table; None while it is open."""
+        return None if self.close_code is None else closing.explain(self.connection)
 
     async def send_text(self, data: str) -> None:
         """Send a text message; returns once its frame is written, or waits while the server does not read.
@@ -343,8 +349,8 @@ def _check_mode(mode: str) -> None:
 def _check_close(code: int, reason: str) -> None:
     if not isinstance(code, int) or not isinstance(reason, str):
         raise TypeError(f"close expects a number and a text, for example close(1000, 'bye'), but got {code!r} and {reason!r}.")
-    if not (code in (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014) or 3000 <= code <= 4999):
-        raise ValueError(f"close code {code} may not be sent ({closing.name_of(code)}). Use 1000, or 4000 to 4999 for your own meaning.")
+    if not may_be_sent(code):
+        raise ValueError(f"close code {code} may not be sent ({name_of(code)}). Use 1000, or 4000 to 4999 for your own meaning.")
     if len(reason.encode()) > 123:
         raise ValueError(f"a close reason has at most 123 bytes, but this one has {len(reason.encode())}. Shorten it.")
 

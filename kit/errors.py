@@ -4,6 +4,8 @@ from typing import Any
 
 from starlette.websockets import WebSocketDisconnect
 
+from kit import closing
+
 __all__ = [
     "ConnectError",
     "Disconnected",
@@ -66,6 +68,11 @@ class HandshakeRefused(ConnectError):
         self.headers = headers
         self.body = body
         self.connection = connection
+
+    @property
+    def ended(self) -> closing.Explanation:
+        """Why the server refused, in a sentence and, at the end of a cell, as a table."""
+        return closing.explain(self.connection)
 
 
 class Disconnected(KitError, WebSocketDisconnect):

@@ -18,7 +18,7 @@ from websockets.uri import WebSocketURI, parse_uri
 from kit import closing
 from kit.errors import ConnectError, HandshakeRefused
 from kit.server import Server, running_server, server_at
-from kit.taps import WireTap
+from kit.taps import WireTap, note_closes
 from kit.timeline import Connection, Timeline
 from kit.wire import ClientWire
 
@@ -86,11 +86,13 @@ async def open_wire(
     def attach(address: tuple) -> WireTap | None:
         connection = timeline.open_connection(address, name=name or "", path=url.path)
         connection.name = name or f"client {connection.number}"
+        connection.client_here = True
         connections.append(connection)
         return WireTap(timeline, connection, "client") if timeline.recording else None
 
     def on_end(address: tuple) -> None:
         connection = connections[0]
+        _note_end(connection, protocol, timeline.recording)
         if not connection.close_frames and connection.client_state is None and connection.vanished_side is None and protocol.close_rcvd is None:
             connection.vanished_side = "server"
         timeline.end_connection(address, connection)
@@ -109,6 +111,16 @@ async def open_wire(
     _check_handshake(wire, connections[0])
     connections[0].accepted = True  # of a server elsewhere nobody else would say so
     return wire, connections[0]
+
+
+def _note_end(connection: Connection, protocol: ClientProtocol, recording: bool) -> None:
+    """What the client's end knows once its socket is gone."""
+    if not recording:
+        note_closes(connection, "client", protocol)
+    if protocol.handshake_exc is None:
+        connection.client_reports = (int(protocol.close_code or 1006), protocol.close_reason or "")
+    if not connection.server_here:
+        connection.closed_both_ways = protocol.close_sent is not None and protocol.close_rcvd is not None
 
 
 async def _open_socket(url: WebSocketURI, make_wire: Callable[[socket.socket | None], ClientWire]) -> ClientWire:
@@ -152,6 +164,7 @@ def _check_handshake(wire: ClientWire, connection: Connection) -> None:
     error = wire.protocol.handshake_exc
     if isinstance(error, InvalidStatus):
         response = error.response
+        connection.refused_status = response.status_code  # where nothing is recorded, nobody else has noted it
         explanation = closing.explain(connection) if connection.refused_status else None
         hint = f"{explanation.sentence} {explanation.advice}".strip() if explanation else ""
         raise HandshakeRefused(response.status_code, [*response.headers.raw_items()], bytes(response.body or b""), hint, connection)

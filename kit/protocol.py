@@ -17,7 +17,7 @@ from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS, Request
 from websockets.protocol import State
 
 from kit.output import Serving, serving
-from kit.taps import TransportTap, WireTap
+from kit.taps import TransportTap, WireTap, note_closes
 from kit.timeline import Timeline
 
 __all__ = ["LimitedHttp", "TappedWebSocket"]
@@ -114,8 +114,9 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:
         self._address = transport.get_extra_info("peername")
         self.kit_connection = self.timeline.open_connection(self._address)
+        self.kit_connection.server_here = True
         self._tap = WireTap(self.timeline, self.kit_connection, "server") if self.timeline.recording else None
-        super().connection_made(TransportTap(transport, self._tap))
+        super().connection_made(TransportTap(transport, self._tap, self.kit_connection))
 
     def data_received(self, data: bytes) -> None:
         if self._tap is not None:
@@ -135,6 +136,7 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         connection = self.kit_connection
+        self._note_closes()
         ended_here = connection.handler_returned or connection.handler_error or connection.aborted or connection.server_stopped
         if isinstance(exc, ConnectionError) and not (ended_here or connection.close_frames or connection.refused_status):
             connection.vanished_side = connection.vanished_side or "client"
@@ -153,7 +155,7 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
 
     def handle_ping(self) -> None:
         """Answer, but for a peer that takes nothing: pongs would pile up for it, and only its last ping needs one (RFC 6455 §5.5.3)."""
-        self._note_peers_close()
+        self._note_closes()
         if self.writable.is_set() or self.conn.close_rcvd is not None:
             super().handle_ping()
         else:
@@ -164,7 +166,8 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
             super().handle_cont(event)
 
     def handle_close(self, event: Frame) -> None:
-        self._note_peers_close()
+        self._note_closes()
+        self.kit_connection.closed_both_ways = not self.transport.is_closing()
         super().handle_close(event)
 
     async def run_asgi(self) -> None:
@@ -202,12 +205,15 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
         self.transport.abort()
 
     def _client_left(self) -> None:
+        self._note_closes()
         if not self.kit_connection.close_frames and not self.transport.is_closing():
             self.kit_connection.vanished_side = self.kit_connection.vanished_side or "client"
 
-    def _note_peers_close(self) -> None:
+    def _note_closes(self) -> None:
         """Before the answer is written: the order of Close frames tells who closed first."""
-        if self._tap is not None and self.conn.close_rcvd is not None:
+        if self._tap is None:
+            note_closes(self.kit_connection, "server", self.conn)
+        elif self.conn.close_rcvd is not None:
             self._tap.closed_by_peer(self.conn.close_rcvd.code, self.conn.close_rcvd.reason)
 
     def _within_parser_limits(self, head: bytes) -> bytes:

@@ -8,13 +8,15 @@ from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Any
 
+from websockets.protocol import Protocol
+
 from kit import frames, source
 from kit.admission import blotted
 from kit.loops import Mailbox, run_on
 from kit.output import serving
 from kit.timeline import PREVIEW_CHARACTERS, Connection, Payload, SamePayload, Timeline, size_bytes
 
-__all__ = ["AsgiTap", "HandlerTap", "TransportTap", "WireTap", "connection_in"]
+__all__ = ["AsgiTap", "HandlerTap", "TransportTap", "WireTap", "connection_in", "note_closes"]
 
 LONG_BYTES = 4096
 _BODY_KEPT_BYTES = 4096
@@ -50,9 +52,7 @@ class WireTap:
 
     def closed_by_peer(self, code: int, reason: str) -> None:
         """Note the Close frame that came, unless the peer is of this kernel and has noted it at its own end."""
-        peer = "client" if self.side == "server" else "server"
-        if not any(side == peer for side, *_ in self.connection.close_frames):
-            self.connection.close_frames.append((peer, code, reason))
+        self.connection.note_close("client" if self.side == "server" else "server", code, reason)
 
     def ended(self, how: str) -> None:
         """Record that this end's socket is closed; ``how`` says it in words."""
@@ -117,9 +117,24 @@ class _Direction:
         head, body = blotted(head), b""
         if self._is_response and not head.startswith(b"HTTP/1.1 101"):
             body = self._cutter.rest()[:_BODY_KEPT_BYTES]
-            status = head[9:12]
-            self._connection.refused_status = int(status) if status.isdigit() else 0
+            note_status(self._connection, head)
         self._record_head(head, body)
+
+
+def note_status(connection: Connection, head: bytes) -> None:
+    """Note the HTTP status of a handshake that was refused; 0 when there is none to read."""
+    if not head.startswith(b"HTTP/1.1 101"):
+        status = head[9:12]
+        connection.refused_status = int(status) if status.isdigit() else 0
+
+
+def note_closes(connection: Connection, side: str, protocol: Protocol) -> None:
+    """Note the Close frames that ``side`` has sent and had, in their order, where no tap has seen them on the wire."""
+    peer = "client" if side == "server" else "server"
+    known = [(side, protocol.close_sent), (peer, protocol.close_rcvd)]
+    for sender, close in reversed(known) if protocol.close_rcvd_then_sent else known:
+        if close is not None:
+            connection.note_close(sender, int(close.code), close.reason)
 
 
 class TransportTap:
@@ -129,18 +144,25 @@ class TransportTap:
     a pause takes effect only when a second message waits, so a handler that keeps up is never paused.
     """
 
-    def __init__(self, transport: asyncio.Transport, tap: WireTap | None) -> None:
+    def __init__(self, transport: asyncio.Transport, tap: WireTap | None, connection: Connection) -> None:
         self._transport = transport
         self._tap = tap
+        self._connection = connection
         self._pause_asked = False
         self._paused = False
         self._write = transport.write
         if tap is None:
-            self.write = transport.write
+            self.write = self._write_head
 
     def write(self, data: bytes) -> None:
         if data:
             self._tap.outgoing(data)
+        self._write(data)
+
+    def _write_head(self, data: bytes) -> None:
+        """Without recording, all that is looked at is the first write: the answer to the handshake."""
+        self.write = self._write
+        note_status(self._connection, data)
         self._write(data)
 
     def pause_reading(self) -> None:
@@ -260,7 +282,7 @@ class HandlerTap:
     def raised(self, error: BaseException) -> None:
         """Record the exception that ended the handler, with the reader's own lines of its traceback."""
         lines = source.readers_lines(error.__traceback__)
-        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        text = _named(error)
         self._connection.handler_error = text
         self._connection.handler_raised_at = source.innermost_line(error.__traceback__)
         where = [str(place) for place in lines]
@@ -280,12 +302,19 @@ class HandlerTap:
         if kind == "websocket.send":
             self._sent += 1
         else:
-            if kind == "websocket.close" and not connection.accepted:
-                connection.meant = (message.get("code", 1000), str(message.get("reason") or ""))
+            self._note_how_it_ends(kind, message)
             connection.application_state = _application_state_after(message, connection)
             connection.accepted = connection.accepted or kind == "websocket.accept"
         if self._record is not None:
             self._note("asgi-send", kind, message, self._sent, hopped)
+
+    def _note_how_it_ends(self, kind: str, message: Message) -> None:
+        connection = self._connection
+        if kind == "websocket.close":
+            connection.handler_closed = (message.get("code", 1000), str(message.get("reason") or ""))
+            connection.meant = connection.meant if connection.accepted else connection.handler_closed
+        elif kind == "websocket.http.response.start":
+            connection.handler_answered = message["status"]
 
     def _note_received(self, message: Message, hopped: bool) -> None:
         kind = message["type"]
@@ -398,6 +427,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [tuple(_plain(part) for part in pair) if isinstance(pair, (list, tuple)) else _plain(pair) for pair in value]
     return value
+
+
+def _named(error: BaseException) -> str:
+    """An exception with what it says; a WebSocketDisconnect keeps its code where ``str`` does not always show it."""
+    name = type(error).__name__
+    if name == "WebSocketDisconnect":
+        code, reason = getattr(error, "code", None), getattr(error, "reason", "")
+        return f"{name}({code}, {reason!r})" if reason else f"{name}({code})"
+    return f"{name}: {error}" if str(error) else name
 
 
 def _describe_end(text: str, what: str) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from websockets.frames import EXTERNAL_CLOSE_CODES
 
-from kit.closing import Explanation, explain, meaning_of, name_of
+from kit.close_codes import code_words, may_be_sent, name_of, status_words
+from kit.closing import Explanation, explain
 from kit.timeline import Connection
 
 
@@ -19,7 +20,8 @@ def ended(**facts: object) -> Connection:
 @pytest.mark.parametrize("code", sorted(EXTERNAL_CLOSE_CODES))
 def test_every_registered_code_has_a_name_and_a_meaning(code: int) -> None:
     assert name_of(code) not in ("", "not a valid close code")
-    assert meaning_of(code)
+    assert code_words(code).meaning
+    assert may_be_sent(code)
 
 
 def test_the_best_known_codes_have_their_names_of_rfc_6455() -> None:
@@ -27,11 +29,21 @@ def test_the_best_known_codes_have_their_names_of_rfc_6455() -> None:
     assert name_of(1012) == "service restart"
 
 
+def test_the_codes_that_libraries_have_registered_have_their_names_of_iana() -> None:
+    assert [name_of(code) for code in (3000, 3003, 3008)] == ["unauthorized", "forbidden", "timeout"]
+
+
 def test_ranges_without_single_names_are_explained() -> None:
-    assert name_of(3000) == name_of(3999) != name_of(4000) == name_of(4999)
-    assert "application" in name_of(4000)
-    assert name_of(999) == name_of(5000) == "not a valid close code"
-    assert meaning_of(3000) != meaning_of(4000) != meaning_of(5000)
+    names = [name_of(code) for code in (1016, 3001, 4000, 5000)]
+    assert names == ["not assigned", "a library's or framework's code", "the application's own code", "not a valid close code"]
+    assert [name_of(code) for code in (2999, 3999, 4999, 999)] == names
+    assert len({code_words(code).meaning for code in (1016, 3001, 4000, 5000)}) == 4
+
+
+def test_only_what_a_close_frame_may_carry_may_be_sent() -> None:
+    refused = [code for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000) if may_be_sent(code)]
+    assert refused == []
+    assert all(map(may_be_sent, (1000, 1014, 3000, 3999, 4000, 4999)))
 
 
 @pytest.mark.parametrize(("side", "who"), [("client", "The client"), ("server", "The server")])
@@ -42,7 +54,7 @@ def test_whoever_sent_the_first_close_frame_has_closed(side: str, who: str) -> N
     assert (explanation.pill, explanation.severity, explanation.advice) == ("closed 1000", "good", "")
 
 
-@pytest.mark.parametrize(("code", "severity"), [(1000, "good"), (1001, "good"), (4000, "good"), (1008, "warning"), (1009, "warning"), (1011, "warning")])
+@pytest.mark.parametrize(("code", "severity"), [(1000, "good"), (1001, "good"), (4000, "good"), (3001, "good"), (3000, "warning"), (1014, "warning"), (1008, "warning"), (1009, "warning"), (1011, "warning")])
 def test_a_code_that_tells_of_trouble_is_a_warning(code: int, severity: str) -> None:
     assert explain(ended(close_frames=[("server", code, "")])).severity == severity
 
@@ -60,20 +72,20 @@ def test_the_documentations_echo_example_gets_advice_when_its_client_leaves() ->
 
 
 @pytest.mark.parametrize(
-    ("facts", "words", "advised"),
+    ("facts", "words"),
     [
-        ({"vanished_side": "client"}, "client dropped the line", True),
-        ({"handler_error": "ZeroDivisionError: division by zero"}, "ZeroDivisionError: division by zero", True),
-        ({"handler_returned": True}, "returned after `accept` without closing", True),
-        ({"server_stopped": True}, "server stopped", False),
-        ({}, "without a goodbye", False),
+        ({"vanished_side": "client"}, "client dropped the line"),
+        ({"handler_error": "ZeroDivisionError: division by zero"}, "ZeroDivisionError: division by zero"),
+        ({"handler_returned": True}, "returned after `accept` without closing"),
+        ({"server_stopped": True}, "server stopped"),
+        ({}, "without a goodbye"),
     ],
 )
-def test_an_end_without_a_close_frame_is_explained_by_what_is_known(facts: dict, words: str, advised: bool) -> None:
+def test_an_end_without_a_close_frame_is_explained_by_what_is_known(facts: dict, words: str) -> None:
     explanation = explain(ended(**facts))
     assert explanation.pill == "closed 1006"
     assert words in explanation.sentence
-    assert bool(explanation.advice) == advised
+    assert explanation.advice
     assert explanation.severity == "bad"
 
 
@@ -82,12 +94,24 @@ def test_a_handshake_that_nobody_answered_is_no_closed_connection() -> None:
     assert (explanation.pill, explanation.severity) == ("not connected", "bad")
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 418, 426, 431, 500, 503])
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 405, 408, 418, 422, 426, 429, 431, 500, 503, 599])
 def test_a_refusal_names_its_status(status: int) -> None:
     explanation = explain(ended(accepted=False, refused_status=status))
     assert (explanation.pill, explanation.severity) == (f"refused {status}", "bad")
     assert str(status) in explanation.headline
     assert explanation.sentence
+    assert explanation.advice
+
+
+def test_a_status_that_the_app_chose_is_not_taken_for_the_kits_own() -> None:
+    own, the_apps = (str(explain(ended(accepted=False, refused_status=503, handler_answered=answered))) for answered in (None, 503))
+    assert "max_connections" in own
+    assert "max_connections" not in the_apps
+    assert "The app answered" in the_apps
+
+
+def test_every_status_has_words() -> None:
+    assert [status for status in range(200, 600) if not all(status_words(status))] == []
 
 
 def test_a_refusal_by_an_exception_names_the_exception() -> None:

@@ -8,6 +8,7 @@ notebooks, one of which shows it.
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import json
 import math
@@ -498,7 +499,7 @@ def in_a_test(app: FastAPI, fact: Fact) -> str:
             await send({"type": "websocket.close", "code": 4999, "reason": WAITS})
 
     try:
-        with TestClient(that_tells_of_its_end).websocket_connect(fact.path, **fact.handshake) as session:
+        with TestClient(that_tells_of_its_end).websocket_connect(fact.path, **copy.deepcopy(fact.handshake)) as session:
             if fact.says is not None:
                 (session.send_text if isinstance(fact.says, str) else session.send_bytes)(fact.says)
             if "insists" in fact.path:

@@ -3,6 +3,7 @@
 function render({ model, el }) {
   let state = { open: false, busy: false };
   let beganAt = 0;
+  const unfolded = new Set(); // the ended connections whose table is open
   const header = h("header", { class: "kit-header" });
   const log = scrollingLog("Conversation", "Nothing was said yet. Press Connect, or run await panel.connect().", { controls: false });
 
@@ -89,7 +90,7 @@ function render({ model, el }) {
     if (update.state) showState(update.state);
     if (update.failed === connecting.token && update.field) handshake.complain(update.field);
     log.skip(update.skipped);
-    for (const item of update.items ?? []) log.put(item.id, itemElement(item, beganAt), item.text, { says: item.from !== "divider" });
+    for (const item of update.items ?? []) log.put(item.id, itemElement(item, beganAt, unfolded), item.text, { says: item.from !== "divider" });
     if (update.done === sending.token && message.value === sending.text) message.value = "";
     log.settle();
   }
@@ -189,7 +190,7 @@ export function handshakeSummary({ query, cookies, headers, origin, subprotocols
 }
 
 /** One item of the conversation: a bubble, a note, a divider, an error, or the explained end. */
-export function itemElement(item, beganAt) {
+export function itemElement(item, beganAt, unfolded) {
   if (item.from === "me" || item.from === "server") {
     const about = `${clock(beganAt, item.at)} · ${item.about}`;
     const body = h("div", { class: item.mono ? "kit-bubble-text kit-code" : "kit-bubble-text" }, item.text || "(empty)");
@@ -198,10 +199,25 @@ export function itemElement(item, beganAt) {
   }
   if (item.from === "ended") {
     const words = item.advice ? `${item.sentence} ${item.advice}` : item.sentence;
-    return h("div", { class: `kit-ended kit-${item.tone}` }, h("strong", {}, `${item.headline}.`), " ", ...prose(words));
+    return h("div", { class: `kit-ended kit-${item.tone}` }, h("strong", {}, `${item.headline}.`), " ", ...prose(words), ...bothSides(item, unfolded));
   }
   if (item.from === "error") return h("div", { class: "kit-ended kit-bad", role: "alert" }, item.text);
   return h("div", { class: item.from === "divider" ? `kit-divider kit-tone-${item.tone}` : "kit-note" }, item.text);
+}
+
+/** The disclosure with the table of an end; it stays open when the item is told anew. */
+function bothSides({ id, table }, unfolded) {
+  const list = evidenceList(table);
+  const button = h("button", { type: "button", class: "kit-disclosure", "data-local": "1" }, "How it ended, from both sides");
+  const show = (open) => {
+    list.hidden = !open;
+    button.setAttribute("aria-expanded", String(open));
+    if (open) unfolded.add(id);
+    else unfolded.delete(id);
+  };
+  button.addEventListener("click", () => show(list.hidden));
+  show(unfolded.has(id));
+  return [h("div", { class: "kit-unfold" }, button), list];
 }
 
 export default { render };

@@ -23,7 +23,8 @@ def ended_item(connection: Connection) -> dict[str, Any] | None:
         return None
     why = closing.explain(connection)
     words = {"text": str(why), "headline": why.headline, "sentence": why.sentence, "advice": why.advice}
-    return {"id": f"ended {connection.number}", "from": "ended", **{key: visible(text) for key, text in words.items()}, "tone": why.severity}
+    shown = {key: visible(text) for key, text in words.items()}
+    return {"id": f"ended {connection.number}", "from": "ended", **shown, "tone": why.severity, "table": [list(fact) for fact in why.table]}
 
 
 class ChatFold:

@@ -24,9 +24,15 @@ function render({ model, el }) {
   );
   el.replaceChildren(panel);
 
-  const { close } = connectView(model, el, panel, (update) => {
+  let shown = []; // the connections' rows,
+  let drawn = ""; // and what they were when they were drawn: drawing them anew would disturb whoever reads or selects
+  const opened = new Map(); // the tables of the rows that the reader has opened, by number; empty until they have come
+
+  const { ask, close } = connectView(model, el, panel, (update) => {
     if (update.reset) log.reset();
+    if (update.explained && opened.has(update.explained.number)) opened.set(update.explained.number, update.explained.table);
     if (update.state) showState(update.state);
+    else if (update.explained) drawConnections();
     log.skip(update.skipped);
     for (const row of update.rows ?? []) log.put(row.id, logElement(row), `${row.mark} ${row.text}`);
   });
@@ -43,7 +49,25 @@ function render({ model, el }) {
     blocked.replaceChildren(...(state.blocked ? [state.blockedNumber ? badge(state.blockedNumber) : "", " ", state.blocked] : []));
     nobody.hidden = state.connections.length > 0;
     table.hidden = state.connections.length === 0;
-    body.replaceChildren(...openFirst(state.connections).map(connectionElement));
+    for (const row of state.connections) if (opened.has(row.number) && !shown.some((before) => same(before, row))) ask("explain", { number: row.number });
+    shown = openFirst(state.connections);
+    drawConnections();
+  }
+
+  function drawConnections() {
+    const next = JSON.stringify([shown, [...opened]]);
+    if (next === drawn) return;
+    drawn = next;
+    const focused = body.contains(document.activeElement) ? document.activeElement.dataset.number : undefined;
+    body.replaceChildren(...shown.flatMap((row) => connectionElements(row, opened.get(row.number), toggle)));
+    for (const button of body.querySelectorAll("button")) if (button.dataset.number === focused) button.focus({ preventScroll: true });
+  }
+
+  function toggle(number) {
+    if (opened.delete(number)) return drawConnections();
+    opened.set(number, []);
+    ask("explain", { number });
+    drawConnections();
   }
   return close;
 }
@@ -53,8 +77,19 @@ export function openFirst(connections) {
   return [...connections].sort((one, other) => Boolean(one.pill) - Boolean(other.pill) || other.number - one.number);
 }
 
-/** A connection's row: who, both states as Starlette names them, and how it ended. */
-export function connectionElement(row) {
+function same(one, other) {
+  return JSON.stringify(one) === JSON.stringify(other);
+}
+
+/** A connection's row and, below it when it is opened, why it ended, from both sides. */
+export function connectionElements(row, table, toggle) {
+  const elements = [connectionElement(row, table !== undefined, toggle)];
+  if (table && row.why) elements.push(h("tr", { class: "kit-explained" }, h("td", { colspan: "4" }, h("p", {}, ...prose(row.why)), table.length ? evidenceList(table) : null)));
+  return elements;
+}
+
+/** A connection's row: who, both states as Starlette names them, and how it ended; that can be opened. */
+export function connectionElement(row, open, toggle) {
   const name = h("span", { class: row.stranger ? "kit-stranger" : "" }, row.name);
   return h(
     "tr",
@@ -62,8 +97,14 @@ export function connectionElement(row) {
     h("th", { scope: "row" }, badge(row.number), " ", name, " ", h("code", { class: "kit-path" }, row.path)),
     h("td", { class: stateClass(row.client) }, row.client),
     h("td", { class: stateClass(row.application) }, row.application),
-    h("td", {}, row.pill ? pill(row.pill, row.tone) : ""),
+    h("td", {}, row.pill ? endButton(row, open, toggle) : ""),
   );
+}
+
+function endButton(row, open, toggle) {
+  const label = `${row.pill}: how connection ${row.number} ended`;
+  const attributes = { type: "button", class: "kit-end", "data-local": "1", "data-number": row.number, "aria-expanded": String(open), "aria-label": label };
+  return h("button", { ...attributes, onclick: () => toggle(row.number) }, pill(row.pill, row.tone));
 }
 
 function stateClass(state) {

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Coroutine
 from typing import Any
 
 from kit import closing, loops
+from kit.errors import KitError
+from kit.evidence import settled
 from kit.panels.base import Panel, front_end
 from kit.panels.snapshot import show_snapshot
 from kit.printable import quoted, visible
@@ -37,11 +40,29 @@ class ServerPanel(Panel):
         self._last_known = running_server(self._last_known.name) or self._last_known
         return self._last_known
 
+    def explain(self, number: int) -> closing.Explanation:
+        """Why the connection of that number ended, as the row that is opened shows it.
+
+        Raises:
+            KitError: it has not ended, or is not among the newest 1,000.
+        """
+        connection = next((known for known in self.timeline.connections if known.number == number), None)
+        if connection is None or not _has_ended(connection):
+            raise KitError(f"connection {number} {'is not known here' if connection is None else 'has not ended'}, so there is no end to explain.")
+        return closing.explain(connection)
+
     def snapshot(self) -> None:
         """Put a static copy of the log into this cell's output, as HTML and text, with secrets blotted out."""
         rows = [_log_row(entry.redacted()) for entry in self.timeline.entries()[-_LOG_LIMIT:]]
         lines = [("log", f"+{row['at']:.3f} [{row['number'] or '–'}] {row['mark']} {row['text']}") for row in rows if row]
         show_snapshot(f"Server {self.server.name} · {self.server.url} · {self.server.state}", lines)
+
+    def _action(self, what: str, form: dict[str, Any]) -> Coroutine[Any, Any, None] | None:
+        return self._tell_the_end(form) if what == "explain" else None
+
+    async def _tell_the_end(self, form: dict[str, Any]) -> None:
+        number = form.get("number")
+        self._tell({"explained": {"number": number, "table": [list(fact) for fact in self.explain(number).table]}, "to": form["view"]})
 
     def _begin(self) -> None:
         self._log: deque[dict[str, Any]] = deque(maxlen=_LOG_LIMIT)
@@ -81,8 +102,7 @@ class ServerPanel(Panel):
 
 
 def _connection_row(connection: Connection) -> dict[str, Any]:
-    ended = not connection.open or connection.refused_status is not None
-    explanation = closing.explain(connection) if ended else None
+    explanation = closing.explain(connection) if _has_ended(connection) else None
     return {
         "number": connection.number,
         "name": visible(connection.name) or "stranger",
@@ -92,8 +112,13 @@ def _connection_row(connection: Connection) -> dict[str, Any]:
         "application": connection.application_state or "–",
         "pill": explanation.pill if explanation else "",
         "tone": explanation.severity if explanation else "good",
-        "why": str(explanation) if explanation else "",
+        "why": visible(str(explanation)) if explanation else "",
+        "settled": settled(connection),
     }
+
+
+def _has_ended(connection: Connection) -> bool:
+    return not connection.open or connection.refused_status is not None
 
 
 def _log_row(entry: Entry) -> dict[str, Any] | None:

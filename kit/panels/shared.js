@@ -53,6 +53,12 @@ export function pill(text, tone) {
   return h("span", { class: `kit-pill kit-${tone}` }, text);
 }
 
+/** How a connection ended, from each side: who is asked, and what is known there. */
+export function evidenceList(table) {
+  const rows = table.flatMap(([label, value]) => [h("dt", {}, label), h("dd", {}, ...prose(value))]);
+  return h("dl", { class: "kit-evidence", "aria-label": "How it ended, from both sides" }, ...rows);
+}
+
 /** Lets Enter submit the form of `input`: JupyterLab cancels line breaks in cells, and with them the browser's own way. */
 function submitOnEnter(input) {
   input.addEventListener("keydown", (event) => {

@@ -125,8 +125,6 @@ def test_a_bubble_says_who_what_when_and_how(run: Any) -> None:
     ("item", "role", "words"),
     [
         ({"from": "error", "text": "not JSON"}, "alert", "not JSON"),
-        ({"from": "ended", "tone": "bad", "headline": "1006, no Close frame", "sentence": "Gone.", "advice": ""}, None, "1006, no Close frame. Gone."),
-        ({"from": "ended", "tone": "good", "headline": "1000", "sentence": "Done.", "advice": "Try."}, None, "1000. Done. Try."),
         ({"from": "divider", "text": "serving at"}, None, "serving at"),
     ],
 )
@@ -187,6 +185,6 @@ def test_a_divider_is_no_button(run: Any) -> None:
 
 def test_a_connection_and_a_log_row_are_text(run: Any) -> None:
     row = {"number": 3, "name": "<i>", "path": "/ws", "client": "CONNECTED", "application": "DISCONNECTED", "pill": "closed 1000", "tone": "good", "why": "w"}
-    assert run("server", f"kit.connectionElement({json.dumps(row)}).text") == "3 <i> /wsCONNECTEDDISCONNECTEDclosed 1000"
+    assert run("server", f"kit.connectionElement({json.dumps(row)}, false).text") == "3 <i> /wsCONNECTEDDISCONNECTEDclosed 1000"
     log = {"id": 1, "at": 1, "number": 3, "mark": "print", "text": "<b>bold</b>", "tone": "plain"}
     assert run("server", f"kit.logElement({json.dumps(log)}).text") == "+1.0003print<b>bold</b>"

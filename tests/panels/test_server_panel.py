@@ -11,7 +11,7 @@ from fastapi import FastAPI, WebSocket
 from websockets.asyncio.client import connect as dial
 
 from kit import Server, ServerPanel, connect, serve
-from kit.errors import HandshakeRefused
+from kit.errors import HandshakeRefused, KitError
 from tests.apps import app
 from tests.panels.conftest import FrontEnd
 
@@ -148,3 +148,26 @@ async def test_its_snapshot_is_static_and_has_no_secrets(server: Server, monkeyp
     assert "<img" not in html
     assert "receive text “<img src=x> token=[redacted]”" in text
     assert "spring-rain" not in html + text
+
+
+async def test_a_row_that_has_ended_is_told_from_both_sides_when_it_is_opened(server: Server, show: Show, eventually: Eventually) -> None:
+    panel = ServerPanel(server)
+    front_end = show(panel)
+    async with connect(server, "/ws", name="Ana") as client:
+        await client.close(4001, "<b>bye</b>")
+    await eventually(lambda: row_of(front_end, 1).get("settled"))
+    assert not any("table" in row for row in front_end.state["connections"]), "told only when asked for"
+    front_end.do("explain", number=1)
+    await eventually(lambda: any("explained" in message for message in front_end.messages))
+    told = next(message["explained"] for message in front_end.messages if "explained" in message)
+    assert told == {"number": 1, "table": [list(fact) for fact in panel.explain(1).table]}
+    assert ["Client sent", "Close 4001 “<b>bye</b>”"] in told["table"]
+
+
+async def test_what_has_not_ended_has_no_end_to_explain(server: Server) -> None:
+    panel = ServerPanel(server)
+    async with connect(server, "/ws"):
+        with pytest.raises(KitError, match="connection 1 has not ended"):
+            panel.explain(1)
+    with pytest.raises(KitError, match="connection 7 is not known here"):
+        panel.explain(7)

@@ -16,6 +16,7 @@ from kit.errors import HandshakeRefused, KitError
 from kit.panels import handshake_form
 from kit.panels.base import Panel, front_end
 from kit.panels.chat import ChatPanel
+from kit.panels.route_rows import route_row
 from kit.parameters import Parameter
 from kit.printable import visible
 from kit.route import RouteDescription, Routes, WrongParameters
@@ -24,7 +25,7 @@ from kit.timeline import Entry
 
 __all__ = ["RouteList", "RoutesPanel"]
 
-CHATS_LIMIT = 6
+CHATS_LIMIT = 12
 _ROUTES_SHOWN = 200
 _NAMES = ("Ana", "Ben", "Cleo", "Dora", "Emil", "Fay")
 
@@ -63,7 +64,7 @@ class RouteList(Panel):
         self._said: dict[str, Any] = {}
 
     def _reset(self) -> dict[str, Any]:
-        shown = [_route_row(index, route) for index, route in enumerate(self.routes[:_ROUTES_SHOWN])]
+        shown = [route_row(index, route) for index, route in enumerate(self.routes[:_ROUTES_SHOWN])]
         more = len(self.routes) - len(shown)
         notes = [visible(note) for note in self.routes.unlisted]
         return {"state": self._state(), "routes": shown, "notes": [*notes, *([f"{more:,} more routes are not shown."] if more else [])]}
@@ -137,7 +138,7 @@ class RoutesPanel(ipywidgets.Box):
     """Look at your own app: ``RoutesPanel(server)`` lists its WebSocket routes, which FastAPI's ``/docs`` does not.
 
     Each route has its path, docstring, dependencies, parameters, and a form made of them. Connecting opens a `ChatPanel`
-    beside the list, at most six at a time. It follows the server's *name*: when that server is replaced, the list is made
+    beside the list, at most twelve at a time. It follows the server's *name*: when that server is replaced, the list is made
     anew. Nothing connects by being displayed.
 
     Args:
@@ -150,7 +151,7 @@ class RoutesPanel(ipywidgets.Box):
     def __init__(self, server: Server) -> None:
         if not isinstance(server, Server):
             raise TypeError(f"RoutesPanel expects a server from `await serve(app)`, but got {server!r:.80}.")
-        self._chats: dict[tuple[RouteDescription, str], ChatPanel] = {}
+        self._chats: dict[tuple[str, str, str], ChatPanel] = {}
         self._holders: dict[ChatPanel, ipywidgets.Box] = {}
         self.list = RouteList(server, self._connect)
         self._column = ipywidgets.Box()
@@ -208,7 +209,7 @@ class RoutesPanel(ipywidgets.Box):
         Raises:
             LookupError: no such route, or no such parameter; the text lists those that there are.
             WrongParameters: a value is missing, or is not what the route takes; nothing was connected.
-            KitError: six chats are here already.
+            KitError: twelve chats are here already.
             HandshakeRefused, ConnectError: as `kit.connect` raises them; the chat panel shows why.
         """
         more = {"query": query, "headers": headers, "cookies": cookies, "origin": origin}
@@ -241,12 +242,13 @@ class RoutesPanel(ipywidgets.Box):
         return await chat.connect(path, **handshake)
 
     def _chat_for(self, route: RouteDescription, name: str, path: str, handshake: Mapping[str, Any]) -> ChatPanel:
-        chat = self._chats.get((route, name))
+        key = (route.host, route.path, name)
+        chat = self._chats.get(key)
         if chat is None:
             if len(self._chats) >= CHATS_LIMIT:
                 raise KitError(f"there are {CHATS_LIMIT} chats here already. Remove one first, by its button or by: await panel.remove({self.chats[0].name!r})")
             chat = ChatPanel(self.list.server, path, name=name, **handshake)
-            self._chats[route, name] = chat
+            self._chats[key] = chat
             self._holders[chat] = self._holder(chat)
             self._column.children = [*self._holders.values()]
         return chat
@@ -271,7 +273,7 @@ class RoutesPanel(ipywidgets.Box):
     def _free_name(self, route: RouteDescription) -> str:
         """The first name whose chat on this route is not connected."""
         names = itertools.chain(_NAMES, (f"client {number}" for number in itertools.count(1)))
-        return next(name for name in names if not _connected(self._chats.get((route, name))))
+        return next(name for name in names if not _connected(self._chats.get((route.host, route.path, name))))
 
     def close(self) -> None:
         """Remove the panel and its chats from the page; their connections are closed."""
@@ -289,51 +291,3 @@ def _connected(chat: ChatPanel | None) -> bool:
 def _as_typed(parameter: Parameter, text: str) -> str | list[str]:
     """What was typed into a field; where several values may be given, they stand with commas between them."""
     return [part.strip() for part in text.split(",") if part.strip()] if parameter.several else text
-
-
-def _route_row(index: int, route: RouteDescription) -> dict[str, Any]:
-    where = f"{route.defined.cell}, line {route.defined.line}" if route.defined else ""
-    return {
-        "id": index,
-        "path": visible(route.path),
-        "host": visible(route.host),
-        "endpoint": visible(route.endpoint),
-        "defined": visible(where),
-        "headline": visible(route.headline),
-        "description": visible(route.description, keep="\n"),
-        "declares": route.declares,
-        "parameters": [_parameter_row(parameter, route) for parameter in route.parameters],
-        "dependencies": [_dependency_row(dependency) for dependency in route.dependencies],
-    }
-
-
-def _parameter_row(parameter: Parameter, route: RouteDescription) -> dict[str, Any]:
-    handler = route.endpoint.rpartition(".")[2]
-    others = [name for name in parameter.asked_by if name.rpartition(".")[2] != handler and not name.startswith("the ")]
-    choices = ("true", "false") if parameter.kind == "true or false" else () if parameter.several else parameter.choices
-    return {
-        "name": parameter.name,
-        "where": parameter.where,
-        "sentAs": visible(parameter.sent_as),
-        "kind": visible(f"one of {', '.join(parameter.choices)}" if parameter.choices and parameter.several else parameter.kind),
-        "required": parameter.required,
-        "default": visible(parameter.default),
-        "limits": [visible(limit) for limit in parameter.limits],
-        "choices": [visible(choice) for choice in choices],
-        "several": parameter.several,
-        "description": visible(parameter.description, keep="\n"),
-        "examples": [visible(example) for example in parameter.examples],
-        "deprecated": parameter.deprecated,
-        "askedBy": [visible(name) for name in others],
-    }
-
-
-def _dependency_row(dependency: Any) -> dict[str, Any]:
-    return {
-        "name": visible(dependency.name),
-        "headline": visible(dependency.headline),
-        "yields": dependency.yields,
-        "insteadOf": visible(dependency.instead_of),
-        "wants": visible(dependency.wants),
-        "dependencies": [_dependency_row(each) for each in dependency.dependencies],
-    }

@@ -32,7 +32,7 @@ function render({ model, el }) {
     sections = new Map(
       routes.map((route, index) => {
         const key = `${route.host} ${route.path}`;
-        if (!drafts.has(key)) drafts.set(key, { open: index === 0, values: {}, name: "", subprotocols: "" });
+        if (!drafts.has(key)) drafts.set(key, { open: index === 0, values: {}, name: "", subprotocols: "", anyway: false });
         return [route.id, routeSection(route, drafts.get(key), `${own}-${route.id}`, (form) => ask("connect", form))];
       }),
     );
@@ -114,13 +114,14 @@ export function dependencyTree(dependencies) {
 }
 
 function dependencyElement(dependency) {
-  const words = [dependency.headline, dependency.wants, dependency.yields && "has a part after yield, which runs when the connection ends"].filter(Boolean);
   return h(
     "li",
     {},
     h("code", { class: "kit-code" }, dependency.name),
+    dependency.yields ? h("span", { class: "kit-tag", title: "What stands after its yield runs when the connection ends" }, "yield") : null,
     dependency.insteadOf ? h("span", { class: "kit-warned" }, ` in place of ${dependency.insteadOf}, by dependency_overrides`) : null,
-    words.length ? h("span", { class: "kit-faint" }, ` ${words.join(" · ")}`) : null,
+    dependency.headline ? h("span", { class: "kit-faint" }, ` ${dependency.headline}`) : null,
+    dependency.wants ? h("span", { class: "kit-faint" }, ` wants ${dependency.wants}`) : null,
     dependency.dependencies.length ? dependencyTree(dependency.dependencies) : null,
   );
 }
@@ -145,13 +146,14 @@ function routeForm(route, draft, id, connect) {
     h("div", { class: "kit-route-client" }, name.element, subprotocols.element, h("button", { type: "submit", class: "kit-button kit-primary" }, "Connect")),
     anywayLabel,
     said,
-    code,
+    h("div", {}, h("div", { class: "kit-hint", "aria-hidden": "true" }, "The same in code"), code),
   );
   const all = [...fields.values(), name, subprotocols];
   function read() {
     draft.values = Object.fromEntries([...fields].map(([key, field]) => [key, field.input.value]));
     draft.name = name.input.value;
     draft.subprotocols = subprotocols.input.value;
+    draft.anyway = anyway.checked;
     code.textContent = twin(route, draft);
   }
   for (const field of all) {
@@ -161,12 +163,13 @@ function routeForm(route, draft, id, connect) {
     });
     if (field.input.tagName === "INPUT") submitOnEnter(field.input);
   }
+  anyway.addEventListener("change", read);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     read();
     for (const field of all) field.complain("");
     said.textContent = "";
-    connect({ route: route.id, path: route.path, ...draft, anyway: anyway.checked });
+    connect({ ...draft, route: route.id, path: route.path });
   });
   read();
 
@@ -205,7 +208,7 @@ function parameterField(parameter, value, id) {
       { class: "kit-parameter-about" },
       h("label", { for: id, class: "kit-parameter-name" }, parameter.name),
       " ",
-      h("span", { class: "kit-parameter-where" }, whereWords(parameter)),
+      h("span", { class: "kit-tag" }, whereWords(parameter)),
       " ",
       h("span", { class: parameter.required ? "kit-required" : "kit-hint" }, parameter.required ? "required" : "optional"),
       parameter.deprecated ? h("span", { class: "kit-warned" }, " deprecated") : null,
@@ -238,13 +241,19 @@ export function placeholderOf({ required, choices, examples, several, default: w
 }
 
 /** The same connection as a line of Python. */
-export function twin(route, { values, name, subprotocols }) {
+export function twin(route, { values, name, subprotocols, anyway }) {
   const text = (value) => JSON.stringify(value).replace(/[\u007f-\uffff]/g, (sign) => (sign.charCodeAt(0) < 0xa0 ? `\\u00${sign.charCodeAt(0).toString(16)}` : sign));
   const list = (value) => `[${value.split(",").map((part) => part.trim()).filter(Boolean).map(text).join(", ")}]`;
+  const literal = ({ kind, several }, value) => {
+    if (several) return list(value);
+    if (kind === "true or false" && /^(true|false)$/.test(value)) return value === "true" ? "True" : "False";
+    return /number/.test(kind) && /^-?(0|[1-9]\d*)(\.\d+)?$/.test(value) ? value : text(value);
+  };
   const given = route.parameters.filter((parameter) => values[parameter.name]);
-  const parts = given.map((parameter) => `${parameter.name}=${(parameter.several ? list : text)(values[parameter.name])}`);
+  const parts = given.map((parameter) => `${parameter.name}=${literal(parameter, values[parameter.name])}`);
   if (name) parts.push(`name=${text(name)}`);
   if (subprotocols.trim()) parts.push(`subprotocols=${list(subprotocols)}`);
+  if (anyway) parts.push("anyway=True");
   return `await panel.connect(${[text(route.path), ...parts].join(", ")})`;
 }
 

@@ -122,7 +122,7 @@ class RouteList(Panel):
 
     def _failed(self, error: Exception, form: Mapping[str, Any]) -> None:
         if isinstance(error, WrongParameters):
-            self._answer(form, problems={name: visible(text) for name, text in error.problems.items()})
+            self._answer(form, problems={name: visible(_beside_field(name, text)) for name, text in error.problems.items()})
         elif isinstance(error, handshake_form.FieldError):
             self._answer(form, problems={error.field: visible(str(error))})
         elif isinstance(error, HandshakeRefused):
@@ -291,3 +291,9 @@ def _connected(chat: ChatPanel | None) -> bool:
 def _as_typed(parameter: Parameter, text: str) -> str | list[str]:
     """What was typed into a field; where several values may be given, they stand with commas between them."""
     return [part.strip() for part in text.split(",") if part.strip()] if parameter.several else text
+
+
+def _beside_field(name: str, problem: str) -> str:
+    """What is wrong with a value, without the name that stands beside its field already."""
+    words = problem.removeprefix(f"{name}: ")
+    return words[:1].upper() + words[1:]

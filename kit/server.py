@@ -20,6 +20,8 @@ from kit.binding import FIRST_PORT, bind, check_address, check_app, check_number
 from kit.engine import Engine, Limits, shut_socket
 from kit.errors import LoopStopped, ServerStartError, StillBlockedWarning, UnsafeServerWarning
 from kit.output import Serving, capture_output, serving
+from kit.route import Routes
+from kit.routes import websocket_routes
 from kit.source import Place
 from kit.timeline import Connection, Timeline
 from kit.watch import Blocked, LoopWatch
@@ -105,6 +107,11 @@ class Server:
     def connections(self) -> list[Connection]:
         """The connections that are open now, with both states, oldest first."""
         return [connection for connection in self.timeline.connections if connection.open]
+
+    @property
+    def routes(self) -> Routes:
+        """The app's WebSocket routes with their parameters, as they are now; a cell that ends with it shows a table."""
+        return websocket_routes(self.app)
 
     @property
     def blocked(self) -> Blocked | None:

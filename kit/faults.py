@@ -1,0 +1,395 @@
+"""Faults, brought about on purpose and ended again: what a network and a careless client can do to a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import struct
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from starlette.websockets import WebSocketState
+from websockets.frames import Frame, Opcode
+
+from kit import loops
+from kit.client import Client
+from kit.errors import KitError, LoopStopped
+from kit.line import SpoiltLine
+from kit.wire import ClientWire
+
+__all__ = [
+    "FAULTS",
+    "INVALID_FRAMES",
+    "Fault",
+    "InvalidFrame",
+    "half_open",
+    "pongs_delayed",
+    "reading_stalled",
+    "send_in_fragments",
+    "send_invalid_frame",
+    "slow_network",
+]
+
+_FRAGMENTS_LIMIT = 1_000
+_LONGEST_SECONDS = 60.0
+_PONGS_HELD = 64
+
+
+class Fault:
+    """One fault of one client. It is on inside ``async with``; ``begin`` and ``end`` do the same by hand, from any loop or thread.
+
+    A client may have several faults at once, but each only once. Cancelling the block ends the fault. When the
+    connection ends first, the fault ends with it and leaving the block is quiet.
+
+    Attributes:
+        what: its name, for example ``"reading-stalled"``; ``client.faults`` has it under this name while it is on.
+    """
+
+    what = ""
+    _begins = _ends = ""  # what the client does, said after its name
+
+    def __init__(self, client: Client) -> None:
+        _check_client(client, self.what.replace("-", "_"))
+        self.client = client
+        self._wire: ClientWire = client._wire
+
+    async def begin(self) -> None:
+        """Bring the fault about; returns once it has taken effect.
+
+        Raises:
+            Disconnected: the connection has ended.
+            KitError: this fault is on already.
+        """
+        try:
+            await loops.run_on(self._wire.loop, self._begin())
+        except asyncio.CancelledError:
+            self._end_soon()
+            raise
+
+    async def end(self) -> None:
+        """End the fault; does nothing when it is not on. Cancelling this does not keep it on."""
+        self._end_soon()
+        with contextlib.suppress(LoopStopped):
+            await loops.run_on(self._wire.loop, asyncio.sleep(0))  # a loop's calls are made in order: it has ended then
+
+    async def __aenter__(self) -> Fault:
+        await self.begin()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.end()
+
+    def __repr__(self) -> str:
+        return f"<Fault {self.what} of {self.client.name!r}, {'on' if self.client.faults.get(self.what) is self else 'off'}>"
+
+    # What a fault is made of; on the clients' loop.
+
+    async def _prepare(self) -> None:
+        """Whatever has to be waited for before the fault can be on from one moment to the next."""
+
+    def _on(self) -> None:
+        raise NotImplementedError
+
+    def _off(self) -> None:
+        raise NotImplementedError
+
+    # Its life; on the clients' loop.
+
+    async def _begin(self) -> None:
+        client = self.client
+        _check_connected(client)
+        if self.what in client.faults:
+            raise KitError(f"{client.name}'s fault {self.what!r} is on already. Leave its block first, or: await client.faults[{self.what!r}].end()")
+        client.faults[self.what] = self
+        try:
+            await self._prepare()
+            _check_connected(client)
+            client.note_fault(f"{client.name} {self._begins}", self.what, "begins")
+            self._on()
+        except BaseException:
+            client.faults.pop(self.what, None)
+            self._off()
+            raise
+        self._wire.closed.add_done_callback(self._end)
+
+    def _end_soon(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the clients' loop has ended, and every connection with it
+            self._wire.loop.call_soon_threadsafe(self._end)
+
+    def _end(self, _: object = None) -> None:
+        if self.client.faults.get(self.what) is not self:
+            return
+        del self.client.faults[self.what]
+        self._wire.closed.remove_done_callback(self._end)
+        how = "has no connection any more, and so no fault" if self._wire.closed.done() else self._ends
+        self.client.note_fault(f"{self.client.name} {how}", self.what, "ends")
+        self._off()
+
+
+class _OnTheLine(Fault):
+    """A fault of what lies between a client and its socket."""
+
+    _line: SpoiltLine | None = None
+
+    async def _prepare(self) -> None:
+        self._line = await self._wire.spoil(self.what)
+
+    def _off(self) -> None:
+        if self._line is not None:
+            self._mend(self._line)
+        self._wire.mend(self.what)
+
+    def _mend(self, line: SpoiltLine) -> None:
+        raise NotImplementedError
+
+
+class _ReadingStalled(_OnTheLine):
+    what = "reading-stalled"
+    _begins, _ends = "stops reading", "reads again"
+
+    def _on(self) -> None:
+        self._line.stall(True)
+
+    def _mend(self, line: SpoiltLine) -> None:
+        line.stall(False)
+
+
+class _SlowNetwork(_OnTheLine):
+    what = "slow-network"
+    _ends = "has a fast network again"
+
+    def __init__(self, client: Client, to_server_seconds: float, to_client_seconds: float) -> None:
+        super().__init__(client)
+        self._seconds = _checked_seconds(to_server_seconds=to_server_seconds, to_client_seconds=to_client_seconds)
+        if not any(self._seconds):
+            raise ValueError("slow_network expects a latency in at least one direction, but got 0 for both. Write: slow_network(client, to_server_seconds=0.3)")
+        there, back = (f"{seconds * 1000:g} ms" for seconds in self._seconds)
+        self._begins = f"has a slow network: {there} to the server, {back} back"
+
+    def _on(self) -> None:
+        self._line.slow_down(*self._seconds)
+
+    def _mend(self, line: SpoiltLine) -> None:
+        line.slow_down(0.0, 0.0)
+
+
+class _HalfOpen(_OnTheLine):
+    what = "half-open"
+    _begins, _ends = "goes silent without hanging up: half-open", "is back, and drops the dead line with a reset"
+
+    def _on(self) -> None:
+        self._line.die()
+
+    def _mend(self, line: SpoiltLine) -> None:
+        if line.dead and not self._wire.closed.done():
+            self.client.connection.vanished_side = "client"
+            self._wire.abort()
+
+
+class _PongsDelayed(Fault):
+    what = "pongs-delayed"
+    _ends = "answers pings at once again"
+
+    def __init__(self, client: Client, seconds: float | None) -> None:
+        super().__init__(client)
+        self._seconds = None if seconds is None else _checked_seconds(seconds=seconds)[0]
+        self._begins = "answers no pings" if seconds is None else f"answers pings {seconds:g} s late"
+        self._held: deque[tuple[asyncio.TimerHandle, bytes]] = deque()
+
+    def _on(self) -> None:
+        self._wire.hold_pong = self._hold
+
+    def _off(self) -> None:
+        self._wire.hold_pong = None
+        while self._held:
+            self._release()
+
+    def _hold(self, pong: bytes) -> None:
+        if self._seconds is not None:
+            self._held.append((self._wire.loop.call_later(self._seconds, self._release), pong))
+        if len(self._held) > _PONGS_HELD:  # only the newest ping has to be answered (RFC 6455 §5.5.3)
+            self._held.popleft()[0].cancel()
+
+    def _release(self) -> None:
+        timer, pong = self._held.popleft()
+        timer.cancel()
+        self._wire.write_pong(pong)
+
+
+def reading_stalled(client: Client) -> Fault:
+    """``async with reading_stalled(client): …``: the client does not read its socket, as a page whose tab is frozen.
+
+    What had been read before can still be received. What comes now waits in the kernel's buffers, and when those of both
+    ends are full (some megabytes on one machine, 3 to 9 where this was measured: TCP's flow control, RFC 9293 §3.8.6) the server's ``send`` waits.
+    Nothing is lost: at the end of the block the client reads on. Meanwhile it sees no pings and no Close frame either,
+    so a server that sends keepalive pings closes with 1011, and `Client.close` ends in a reset when its time is over.
+    """
+    return _ReadingStalled(client)
+
+
+def slow_network(client: Client, *, to_server_seconds: float = 0.0, to_client_seconds: float = 0.0) -> Fault:
+    """``async with slow_network(client, to_server_seconds=0.3): …``: every byte arrives so much later, in order and intact.
+
+    The handler gets a message ``to_server_seconds`` after it was sent, the client gets one ``to_client_seconds`` after
+    the server's kernel has delivered it; a ping takes the sum. At most 1 MiB is under way each way, after that the
+    sender waits. Leaving the block does not wait: what is under way still arrives at its time, and before what is sent later.
+
+    Raises:
+        ValueError: a latency below 0 or above 60 seconds, or none at all.
+    """
+    return _SlowNetwork(client, to_server_seconds, to_client_seconds)
+
+
+def half_open(client: Client) -> Fault:
+    """``async with half_open(client): …``: the client is gone, and no packet says so, as a laptop that leaves the network.
+
+    It neither reads nor answers pings, what it sends never leaves, and it sends neither FIN nor RST. The server sees
+    nothing at all until its keepalive ping times out (1011) or its sends have filled the buffers. No such line comes
+    back: at the end of the block it is dropped with a TCP reset.
+    """
+    return _HalfOpen(client)
+
+
+def pongs_delayed(client: Client, *, seconds: float | None) -> Fault:
+    """``async with pongs_delayed(client, seconds=3): …``: the client answers the server's pings so much later, or never with None.
+
+    A pong that comes later than the server's ``ping_timeout_seconds`` finds the connection closed with 1011. At the end
+    of the block the pongs that are late are sent at once; those of ``seconds=None`` never are.
+
+    Raises:
+        ValueError: below 0 or above 60 seconds.
+    """
+    return _PongsDelayed(client, seconds)
+
+
+FAULTS: Mapping[str, Callable[..., Fault]] = {
+    _ReadingStalled.what: reading_stalled,
+    _SlowNetwork.what: slow_network,
+    _HalfOpen.what: half_open,
+    _PongsDelayed.what: pongs_delayed,
+}
+"""Every fault that lasts, by its name."""
+
+
+async def send_in_fragments(client: Client, message: str | bytes, sizes: int | Iterable[int], *, ping_between: bool = False) -> None:
+    """Send one message in several frames (RFC 6455 §5.4): the handler gets it whole, once the last has come.
+
+    Args:
+        message: text or bytes; text may be cut within a character, as only the whole has to be UTF-8.
+        sizes: bytes in each fragment, or the sizes of the first ones; the rest of the message is the last.
+        ping_between: send a ping behind each fragment but the last, as only control frames may come in between.
+
+    Raises:
+        ValueError: a size below 1, or more than 1,000 fragments.
+        Disconnected: the connection has ended.
+    """
+    _check_client(client, "send_in_fragments")
+    if not isinstance(message, (str, bytes)):
+        raise TypeError(f"send_in_fragments expects str or bytes, but got {type(message).__name__}.")
+    parts = _cut(message.encode() if isinstance(message, str) else message, sizes)
+    frames, opcode = [], Opcode.TEXT if isinstance(message, str) else Opcode.BINARY
+    for number, part in enumerate(parts, 1):
+        frames.append(Frame(opcode, part, fin=number == len(parts)).serialize(mask=True))
+        if ping_between and number < len(parts):
+            frames.append(Frame(Opcode.PING, b"between").serialize(mask=True))
+        opcode = Opcode.CONT
+    await _write(client, b"".join(frames), f"sends one message in {len(parts)} fragment{'s' if len(parts) > 1 else ''}", "fragments")
+
+
+class InvalidFrame(NamedTuple):
+    """A frame that breaks a rule of RFC 6455.
+
+    Attributes:
+        frame: its bytes.
+        says: the rule and how it is broken, said after the sender's name.
+        code: the close code that the rule prescribes for the answer.
+    """
+
+    frame: bytes
+    says: str
+    code: int
+
+
+def _frame(first_byte: int, payload: bytes, *, masked: bool = True) -> bytes:
+    """A short frame, masked with a key of zeros, which leaves the payload readable."""
+    length = bytes([len(payload)]) if len(payload) < 126 else b"\x7e" + struct.pack("!H", len(payload))
+    return bytes([first_byte, length[0] | (128 if masked else 0)]) + length[1:] + (bytes(4) if masked else b"") + payload
+
+
+INVALID_FRAMES: Mapping[str, InvalidFrame] = {
+    "unmasked": InvalidFrame(_frame(0x81, b"hello", masked=False), "sends a frame without a mask, which a client must use (§5.1)", 1002),
+    "reserved-bit": InvalidFrame(_frame(0xA1, b"hello"), "sends a frame with a reserved bit set that no extension gave a meaning (§5.2)", 1002),
+    "bad-utf8": InvalidFrame(_frame(0x81, b"caf\xe9"), "sends text that is Latin-1 and not UTF-8 (§8.1)", 1007),
+    "unknown-opcode": InvalidFrame(_frame(0x83, b"hello"), "sends a frame with opcode 3, which is reserved (§5.2)", 1002),
+    "lonely-continuation": InvalidFrame(_frame(0x80, b"hello"), "sends a continuation of a message that never began (§5.4)", 1002),
+    "long-ping": InvalidFrame(_frame(0x89, b"x" * 126), "sends a ping of 126 bytes, where a control frame has at most 125 (§5.5)", 1002),
+    "bad-close-code": InvalidFrame(_frame(0x88, struct.pack("!H", 999)), "sends a Close frame with 999, which is no close code (§7.4.2)", 1002),
+}
+"""Every way to break the protocol's rules that `send_invalid_frame` knows, by its name."""
+
+
+async def send_invalid_frame(client: Client, kind: str) -> None:
+    """Send a frame that breaks a rule of RFC 6455; ``kind`` is one of `INVALID_FRAMES`. Returns once it is written.
+
+    A server has to fail the connection (§7.1.7): it answers with the Close frame of ``INVALID_FRAMES[kind].code``.
+
+    Raises:
+        ValueError: not a kind.
+        Disconnected: the connection has ended.
+    """
+    _check_client(client, "send_invalid_frame")
+    if kind not in INVALID_FRAMES:
+        raise ValueError(f"kind expects one of {', '.join(map(repr, INVALID_FRAMES))}, but got {kind!r}.")
+    await _write(client, INVALID_FRAMES[kind].frame, INVALID_FRAMES[kind].says, f"invalid-frame {kind}")
+
+
+async def _write(client: Client, frames: bytes, says: str, what: str) -> None:
+    wire = client._wire
+
+    async def writing() -> None:
+        _check_connected(client)
+        client.note_fault(f"{client.name} {says}", what, "once")
+        await wire.write_frames(frames)
+
+    await loops.run_on(wire.loop, writing())
+
+
+def _cut(payload: bytes, sizes: int | Iterable[int]) -> list[bytes]:
+    """``payload`` in pieces; when sizes run out, the last piece is whatever is left."""
+    wanted = itertools.repeat(sizes) if isinstance(sizes, int) else iter(sizes)
+    parts, rest = [], payload
+    for size in wanted:
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"sizes expects how many bytes a fragment has, at least 1, but got {size!r}. Write: send_in_fragments(client, 'hello', sizes=2)")
+        if size >= len(rest):
+            break
+        parts.append(rest[:size])
+        rest = rest[size:]
+        if len(parts) >= _FRAGMENTS_LIMIT:
+            raise ValueError(f"a message is sent in at most {_FRAGMENTS_LIMIT:,} fragments, but these would be more. Make them larger.")
+    return [*parts, rest]
+
+
+def _checked_seconds(**named: Any) -> list[float]:
+    for name, seconds in named.items():
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds <= _LONGEST_SECONDS:
+            raise ValueError(f"{name} expects 0 to {_LONGEST_SECONDS:g} seconds, but got {seconds!r}.")
+    return [float(seconds) for seconds in named.values()]
+
+
+def _check_client(client: Any, function: str) -> None:
+    if isinstance(client, Client):
+        return
+    hint = f"Write: {function}(client, …)"
+    if type(client).__name__ == "_Connecting":
+        hint = "Did you forget await? Write: client = await connect(server, …)"
+    elif isinstance(getattr(client, "client", None), Client):
+        hint = f"It has one: write {function}(panel.client, …)"
+    raise TypeError(f"{function} expects a client from `await connect(…)`, but got {type(client).__name__}. {hint}")
+
+
+def _check_connected(client: Client) -> None:
+    if client.state is not WebSocketState.CONNECTED:
+        raise client.disconnected()

@@ -62,6 +62,8 @@ class ChatFold:
             took = (entry.at_seconds - self._requested.get(entry.connection, entry.at_seconds)) * 1000
             chosen = next((value for name, value in entry.details["headers"] if name.lower() == "sec-websocket-protocol"), "")
             return {"from": "note", "text": f"connected · {took:.1f} ms{f' · subprotocol {visible(chosen)}' if chosen else ''}"}
+        elif entry.kind == "fault":
+            return {"from": "note", "text": visible(entry.text)}
         elif entry.kind in ("frame-in", "frame-out"):
             return self._frame_item(entry)
         return None

@@ -171,7 +171,7 @@ def describe_frame(kept: bytes | Payload | SamePayload, more: tuple[str, int | N
         "kind": kind,
         "text": _preview(payload, readable),
         "size": size,
-        "payload": (payload.decode("utf-8", "replace") if readable else payload) if whole else None,
+        "payload": (payload.decode("utf-8", "replace") if readable and details["fin"] else payload) if whole else None,  # a fragment may end within a character
         "ordinal": ordinal,
         "details": details,
     }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-__all__ = ["IN_FLIGHT_BYTES", "SpoiltLine"]
+__all__ = ["IN_FLIGHT_BYTES", "InFlight", "SpoiltLine"]
 
 IN_FLIGHT_BYTES = 1 << 20
 _END = b""  # no more bytes will come in this direction
@@ -50,8 +51,8 @@ class SpoiltLine(asyncio.Protocol):
         self._writable = writable
         self.dead = False
         self._stalled = False
-        self._to_server = _InFlight(wire.loop, self._put_on_transport, self._regulate)
-        self._to_client = _InFlight(wire.loop, self._give_to_wire, self._regulate)
+        self._to_server = InFlight(wire.loop, self._put_on_transport, self._regulate)
+        self._to_client = InFlight(wire.loop, self._give_to_wire, self._regulate)
 
     # The faults.
 
@@ -174,10 +175,15 @@ class SpoiltLine(asyncio.Protocol):
             self.transport.pause_reading()
 
 
-class _InFlight:
-    """What is under way in one direction: it arrives in order, each chunk no earlier than ``seconds`` after it was sent."""
+class InFlight:
+    """What is under way in one direction: it arrives in order, each chunk no earlier than ``seconds`` after it was sent.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, deliver: Callable[[bytes | None], None], when_changed: Callable[[], None]) -> None:
+    Args:
+        deliver: called with each chunk when it arrives.
+        when_changed: called when something has come or gone.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, deliver: Callable[[Any], None], when_changed: Callable[[], None] = lambda: None) -> None:
         self.seconds = 0.0
         self.bytes_held = 0
         self._loop = loop
@@ -189,14 +195,17 @@ class _InFlight:
 
     @property
     def full(self) -> bool:
+        """Whether no more should be sent for now."""
         return self.bytes_held > IN_FLIGHT_BYTES
 
     def put(self, data: bytes | None) -> None:
-        self._chunks.append((self._loop.time() + self.seconds, data))
+        """Send a chunk."""
+        self._chunks.append((time.perf_counter() + self.seconds, data))  # not the loop's clock, which counts milliseconds
         self.bytes_held += _weight(data)
         self._arrive()
 
     def hold(self, held: bool) -> None:
+        """Let nothing arrive, or let it arrive again."""
         if held != self._held:
             self._held = held
             self._wait()
@@ -205,6 +214,12 @@ class _InFlight:
         """Deliver all that is under way now."""
         while self._chunks:
             self._take_first()
+        self._wait()
+
+    def keep_newest(self, count: int) -> None:
+        """Forget the oldest chunks beyond ``count``."""
+        while len(self._chunks) > count:
+            self.bytes_held -= _weight(self._chunks.popleft()[1])
 
     def forget(self) -> None:
         """Deliver nothing more."""
@@ -213,7 +228,7 @@ class _InFlight:
         self._wait()
 
     def _arrive(self) -> None:
-        while self._chunks and not self._held and self._chunks[0][0] <= self._loop.time():
+        while self._chunks and not self._held and self._chunks[0][0] <= time.perf_counter():
             self._take_first()
         self._wait()
         self._when_changed()
@@ -228,7 +243,7 @@ class _InFlight:
             self._timer.cancel()
             self._timer = None
         if self._chunks and not self._held:
-            self._timer = self._loop.call_at(self._chunks[0][0], self._arrive)
+            self._timer = self._loop.call_later(max(0.0, self._chunks[0][0] - time.perf_counter()), self._arrive)
 
 
 def _weight(data: bytes | None) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from kit import loops
 from kit.client import Client
 from kit.errors import KitError, LoopStopped
 from kit.faults.checks import check_client, check_connected
-from kit.line import SpoiltLine
+from kit.line import InFlight, SpoiltLine
 from kit.wire import ClientWire
 
 __all__ = ["FAULTS", "Fault", "half_open", "pongs_delayed", "reading_stalled", "slow_network"]
@@ -38,6 +37,7 @@ class Fault:
         check_client(client, self.what.replace("-", "_"))
         self.client = client
         self._wire: ClientWire = client._wire
+        self._on_now = False
 
     async def begin(self) -> None:
         """Bring the fault about; returns once it has taken effect.
@@ -46,9 +46,11 @@ class Fault:
             Disconnected: the connection has ended.
             KitError: this fault is on already.
         """
+        given_up: list[bool] = []
         try:
-            await loops.run_on(self._wire.loop, self._begin())
+            await loops.run_on(self._wire.loop, self._begin(given_up))
         except asyncio.CancelledError:
+            given_up.append(True)  # a cancellation may overtake what it cancels, or come too late for it
             self._end_soon()
             raise
 
@@ -66,7 +68,7 @@ class Fault:
         await self.end()
 
     def __repr__(self) -> str:
-        return f"<Fault {self.what} of {self.client.name!r}, {'on' if self.client.faults.get(self.what) is self else 'off'}>"
+        return f"<Fault {self.what} of {self.client.name!r}, {'on' if self._on_now else 'off'}>"
 
     # What a fault is made of; on the clients' loop.
 
@@ -81,7 +83,7 @@ class Fault:
 
     # Its life; on the clients' loop.
 
-    async def _begin(self) -> None:
+    async def _begin(self, given_up: list[bool]) -> None:
         client = self.client
         check_connected(client)
         if self.what in client.faults:
@@ -90,12 +92,15 @@ class Fault:
         try:
             await self._prepare()
             check_connected(client)
-            client.note_fault(f"{client.name} {self._begins}", self.what, "begins")
-            self._on()
+            if given_up:
+                raise asyncio.CancelledError
         except BaseException:
-            client.faults.pop(self.what, None)
+            del client.faults[self.what]
             self._off()
             raise
+        client.note_fault(f"{client.name} {self._begins}", self.what, "begins")
+        self._on()
+        self._on_now = True
         self._wire.closed.add_done_callback(self._end)
 
     def _end_soon(self) -> None:
@@ -103,8 +108,9 @@ class Fault:
             self._wire.loop.call_soon_threadsafe(self._end)
 
     def _end(self, _: object = None) -> None:
-        if self.client.faults.get(self.what) is not self:
+        if not self._on_now:
             return
+        self._on_now = False
         del self.client.faults[self.what]
         self._wire.closed.remove_done_callback(self._end)
         how = "has no connection any more, and so no fault" if self._wire.closed.done() else self._ends
@@ -180,26 +186,20 @@ class _PongsDelayed(Fault):
         super().__init__(client)
         self._seconds = None if seconds is None else _checked_seconds(seconds=seconds)[0]
         self._begins = "answers no pings" if seconds is None else f"answers pings {seconds:g} s late"
-        self._held: deque[tuple[asyncio.TimerHandle, bytes]] = deque()
+        self._late = InFlight(self._wire.loop, self._wire.write_pong)
 
     def _on(self) -> None:
+        self._late.seconds = self._seconds or 0.0
         self._wire.hold_pong = self._hold
 
     def _off(self) -> None:
         self._wire.hold_pong = None
-        while self._held:
-            self._release()
+        self._late.hurry()
 
     def _hold(self, pong: bytes) -> None:
         if self._seconds is not None:
-            self._held.append((self._wire.loop.call_later(self._seconds, self._release), pong))
-        if len(self._held) > _PONGS_HELD:  # only the newest ping has to be answered (RFC 6455 §5.5.3)
-            self._held.popleft()[0].cancel()
-
-    def _release(self) -> None:
-        timer, pong = self._held.popleft()
-        timer.cancel()
-        self._wire.write_pong(pong)
+            self._late.put(pong)
+            self._late.keep_newest(_PONGS_HELD)  # only the newest ping has to be answered (RFC 6455 §5.5.3)
 
 
 def reading_stalled(client: Client) -> Fault:

@@ -142,6 +142,12 @@ const LASTING = [
   ["half-open", "Half-open", "Reset the line", ["gone, and no packet says so"]],
 ];
 
+/** What pressing the control of a fault does next, given the faults that are on. */
+export function faultLabel(what, on) {
+  const [, begin, end] = LASTING.find(([name]) => name === what);
+  return on.includes(what) ? end : begin;
+}
+
 /** The Faults of the menu. `typed()` is the message to send in fragments. */
 export function faultControls(ask, typed) {
   const field = (value, label) => h("input", { class: "kit-input kit-code", "aria-label": label, value, inputmode: "decimal", placeholder: "never", size: "4" });
@@ -153,10 +159,10 @@ export function faultControls(ask, typed) {
       act();
     });
   let on = [];
-  const toggles = LASTING.map(([what, off, back, parts]) => {
+  const toggles = LASTING.map(([what, , , parts]) => {
     const fields = {};
-    const begin = () => ask("begin fault", { what, ...Object.fromEntries(Object.entries(fields).map(([name, input]) => [name, input.value])) });
-    const toggle = button(off, () => (on.includes(what) ? ask("end fault", { what }) : begin()));
+    const begin = () => ask("begin fault", { fault: what, ...Object.fromEntries(Object.entries(fields).map(([name, input]) => [name, input.value])) });
+    const toggle = button(faultLabel(what, on), () => (on.includes(what) ? ask("end fault", { fault: what }) : begin()));
     const words = parts.map((part) => {
       if (typeof part === "string") return part;
       const [name, value, label] = part;
@@ -164,7 +170,7 @@ export function faultControls(ask, typed) {
       return fields[name];
     });
     const show = () => {
-      toggle.textContent = on.includes(what) ? back : off;
+      toggle.textContent = faultLabel(what, on);
       row.setAttribute("class", on.includes(what) ? "kit-fault kit-fault-on" : "kit-fault");
       for (const input of Object.values(fields)) input.readOnly = on.includes(what);
     };

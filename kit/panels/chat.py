@@ -183,9 +183,9 @@ class ChatPanel(Panel):
             case "ping":
                 return self.ping()
             case "begin fault":
-                return self._begin_fault_as_typed(str(form.get("what")), form)
+                return self._begin_fault_as_typed(str(form.get("fault")), form)
             case "end fault":
-                return self.end_fault(str(form.get("what")))
+                return self.end_fault(str(form.get("fault")))
             case "send in fragments":
                 return self._send_in_fragments_as_typed(form)
             case "send invalid frame":

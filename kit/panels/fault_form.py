@@ -28,7 +28,7 @@ def settings_for(what: str, form: Mapping[str, Any]) -> dict[str, float | None]:
         ValueError: what was typed is no number.
     """
     if what == "slow-network":
-        return {f"{way}_seconds": _number(form.get(way), "a latency in milliseconds, such as 300") / 1000 for way in ("to_server", "to_client")}
+        return {f"{way}_seconds": _number(form.get(way, ""), "a latency in milliseconds, such as 300") / 1000 for way in ("to_server", "to_client")}
     if what == "pongs-delayed":
         typed = str(form.get("seconds", "")).strip()
         return {"seconds": _number(typed, "seconds such as 3, or nothing for never") if typed else None}

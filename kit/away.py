@@ -50,6 +50,7 @@ class AwayReader:
         self._watch_timer: asyncio.TimerHandle | None = None
         self._fd = sock.fileno()
         self._answered = True
+        self._came_home: asyncio.Future[None] | None = None
         self._at_home = True  # False from lending until home has taken over again, so that two loops never read at once
 
     @property
@@ -80,10 +81,20 @@ class AwayReader:
                 loop.call_soon_threadsafe(loop.remove_reader, self._fd)
             self._home.call_soon_threadsafe(self._arrive, b"")
 
+    async def come_home(self) -> None:
+        """At home: take the reading back and wait until no other loop reads, and what it read has come."""
+        self.take_back()
+        while not self._at_home:
+            self._came_home = self._came_home or self._home.create_future()
+            await asyncio.shield(self._came_home)
+
     def _arrive(self, unused: bytes) -> None:
         """At home: the last bytes from away have come."""
         self._at_home = True
         self._go_home(unused)
+        came_home, self._came_home = self._came_home, None
+        if came_home is not None:
+            came_home.set_result(None)
 
     def _begin(self) -> None:
         loop = asyncio.get_running_loop()

@@ -40,6 +40,7 @@ class Client:
         url: the address that it is connected to.
         response: the server's answer to the handshake: ``status_code``, ``headers`` …
         subprotocol: what the server chose among the offered subprotocols, or None.
+        faults: the faults of `kit.faults` that are on now, by name.
     """
 
     def __init__(self, wire: ClientWire, connection: Connection, timeline: Timeline, url: WebSocketURI) -> None:
@@ -47,6 +48,7 @@ class Client:
         self.timeline = timeline
         host = f"[{url.host}]" if ":" in url.host else url.host
         self.url = f"{'wss' if url.secure else 'ws'}://{host}:{url.port}{url.resource_name}"
+        self.faults: dict[str, Any] = {}
         self._wire = wire
         weakref.finalize(self, _forgotten, wire, connection.number).atexit = False
 
@@ -164,7 +166,7 @@ class Client:
         try:
             return await loops.run_on(self._wire.loop, self._wire.ping())
         except ConnectionError:
-            raise self._disconnected() from None
+            raise self.disconnected() from None
 
     async def close(self, code: int = 1000, reason: str = "", *, within_seconds: float = 2.0) -> None:
         """Close with a code and a reason (RFC 6455 §7.1.2), and wait for the server's answer.
@@ -179,10 +181,19 @@ class Client:
         await loops.run_on(self._wire.loop, self._wire.close(code, reason, within_seconds))
 
     async def abort(self) -> None:
-        """Vanish: drop the socket with a TCP reset, without a Close frame and without sending what still waits."""
+        """Vanish: drop the socket with a TCP reset, without a Close frame and without sending what still waits.
+
+        That is a fault like those of `kit.faults`, and is recorded as one.
+        """
         if self.close_code is None:
             self.connection.vanished_side = "client"
+            self.note_fault(f"{self.name} vanishes without a goodbye", "vanishes", "once")
         await loops.run_on(self._wire.loop, self._abort())
+
+    def note_fault(self, text: str, what: str, phase: str) -> None:
+        """Record a fault that this client brings about: its ``phase`` ``"begins"``, ``"ends"``, or it happens ``"once"``. From any thread."""
+        if self.timeline.recording:
+            self.timeline.note(text, kind="fault", connection=self.connection, side="client", what=what, phase=phase)
 
     async def wait_closed(self) -> None:
         """Wait until the connection has ended, whoever ends it."""
@@ -206,7 +217,7 @@ class Client:
             elif not wire.write_message(opcode, payload):
                 await loops.run_on(wire.loop, wire.drain())
         except ConnectionError:
-            raise self._disconnected() from None
+            raise self.disconnected() from None
 
     async def _receive(self, kind: type, method: str, timeout: float | None) -> Any:
         try:
@@ -217,7 +228,7 @@ class Client:
         except TimeoutError:
             raise ReceiveTimeout(f"no message came within {timeout:g} s. One that comes later is kept for the next receive.") from None
         except EOFError:
-            raise self._disconnected() from None
+            raise self.disconnected() from None
 
     async def _take(self, kind: type, method: str) -> Message:
         while True:
@@ -241,7 +252,8 @@ class Client:
         self._wire.abort()
         await asyncio.shield(self._wire.closed)
 
-    def _disconnected(self) -> Disconnected:
+    def disconnected(self) -> Disconnected:
+        """The error for whoever wants something of this client now that its connection has ended; it says why."""
         code = self.close_code
         text = str(closing.explain(self.connection)) if code else "The connection is being closed; nothing more can be sent."
         return Disconnected(code or 1006, self.close_reason or "", f"{self.name} is not connected. {text}")

@@ -17,12 +17,15 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from kit.away import AwayReader
+from kit.line import SpoiltLine
 from kit.loops import Mailbox, current_loop
 from kit.taps import WireTap
 
 __all__ = ["ClientWire", "Message"]
 
 Message = str | bytes
+
+_PONG = bytes([0x80 | Opcode.PONG])
 
 
 class ClientWire(asyncio.Protocol):
@@ -71,6 +74,9 @@ class ClientWire(asyncio.Protocol):
         self._pings: dict[bytes, asyncio.Future[float]] = {}
         self._close_timer: asyncio.TimerHandle | None = None
         self._away: AwayReader | None = None
+        self._line: SpoiltLine | None = None
+        self._spoilers: set[str] = set()  # the faults that need a SpoiltLine
+        self.hold_pong: Callable[[bytes], None] | None = None  # takes the pongs that the protocol would send at once
 
     # What the transport calls, on the clients' loop.
 
@@ -196,6 +202,34 @@ class ClientWire(asyncio.Protocol):
             self._close_timer = self.loop.call_later(within_seconds, self.abort)
         await asyncio.shield(self.closed)
 
+    async def write_frames(self, frames: bytes) -> None:
+        """On the clients' loop: put ready-made frames on the wire, right or wrong, with nothing in between."""
+        self._check_open()
+        self._write(frames)
+        await self.drain()
+
+    async def spoil(self, fault: str) -> SpoiltLine:
+        """On the clients' loop: have a `SpoiltLine` between this wire and its transport until ``mend``; no other loop reads meanwhile."""
+        self._spoilers.add(fault)
+        if self._away is not None:
+            await self._away.come_home()
+        if self._line is None:
+            line = SpoiltLine(self, self.transport, self._straighten, reading=not self._reading_paused, writable=self._writable.is_set())
+            with self._write_lock:
+                self.transport.set_protocol(line)
+                self.transport = self._line = line
+        return self._line
+
+    def mend(self, fault: str) -> None:
+        """On the clients' loop: ``fault`` no longer needs the line. It goes once nothing is under way in it."""
+        self._spoilers.discard(fault)
+        self._straighten()
+
+    def write_pong(self, pong: bytes) -> None:
+        """On the clients' loop: send a pong that was held, unless the connection is ending."""
+        if self.protocol.state is State.OPEN:
+            self._write(pong)
+
     def abort(self) -> None:
         """On the clients' loop: drop the socket with a TCP reset and no Close frame."""
         if self._away is not None:
@@ -225,9 +259,17 @@ class ClientWire(asyncio.Protocol):
 
     # Between the protocol and the socket.
 
+    def _straighten(self) -> None:
+        line = self._line
+        if line is None or self._spoilers or not line.idle or line.is_closing():
+            return
+        with self._write_lock:
+            line.transport.set_protocol(self)
+            self.transport, self._line = line.transport, None
+
     def _lend_reading(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let ``loop`` read, if it can take over between two frames; the tap knows where frames end."""
-        busy = self._fragments or self._reading_paused or self._discarding or self.protocol.extensions
+        busy = self._fragments or self._reading_paused or self._discarding or self.protocol.extensions or self._spoilers or self._line
         if self._sock is None or self._tap is None or busy or self.protocol.state is not State.OPEN or not self._tap.between_frames:
             return
         if self._away is None:
@@ -308,7 +350,9 @@ class ClientWire(asyncio.Protocol):
 
     def _flush_protocol(self) -> None:
         for data in self.protocol.data_to_send():
-            if data:
+            if self.hold_pong is not None and data[:1] == _PONG:
+                self.hold_pong(data)
+            elif data:
                 self._write(data)
             elif self.transport.can_write_eof() and not self.transport.is_closing():
                 self._write_eof()

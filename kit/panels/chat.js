@@ -26,13 +26,18 @@ function render({ model, el }) {
 
   const action = (label, what, title) => h("button", { type: "button", class: "kit-button", title, onclick: () => ask(what, { code: code.value }) }, label);
   const code = h("input", { class: "kit-input kit-code", "aria-label": "Close code", value: "1000", inputmode: "numeric", size: "4" });
+  const faults = faultControls((what, form) => ask(what, form), () => message.value);
   const actions = h(
     "div",
-    { class: "kit-actions", hidden: true },
-    h("label", {}, "Send as ", kind),
-    action("Ping", "ping", "Send a ping and wait for the pong"),
-    action("Vanish", "abort", "Drop the socket without a Close frame"),
-    h("span", { class: "kit-together" }, action("Disconnect", "disconnect", "Send a Close frame with this code"), code),
+    { class: "kit-menu", hidden: true },
+    h(
+      "div",
+      { class: "kit-actions" },
+      h("label", {}, "Send as ", kind),
+      action("Ping", "ping", "Send a ping and wait for the pong"),
+      h("span", { class: "kit-together" }, action("Disconnect", "disconnect", "Send a Close frame with this code"), code),
+    ),
+    faults.element,
   );
 
   const panel = h("section", { class: "kit-panel kit-chat-panel", "aria-label": model.get("title") }, header, log.list, actions, sendForm, connectForm);
@@ -84,6 +89,7 @@ function render({ model, el }) {
 
   function receive(update) {
     if (update.beganAt) beganAt = update.beganAt;
+    if (update.offered) faults.offer(update.offered.invalidFrames);
     if (update.examples) handshake.suggest((examples = update.examples));
     if (update.reset) log.reset();
     if (update.took === connecting.token) for (const [name, value] of Object.entries(connecting.typed)) if (fields[name].value === value) edited.delete(name);
@@ -93,6 +99,11 @@ function render({ model, el }) {
     for (const item of update.items ?? []) log.put(item.id, itemElement(item, beganAt, unfolded), item.text, { says: item.from !== "divider" });
     if (update.done === sending.token && message.value === sending.text) message.value = "";
     log.settle();
+  }
+
+  function closeMenu() {
+    actions.hidden = true;
+    more.setAttribute("aria-expanded", "false");
   }
 
   function showState(next) {
@@ -108,7 +119,8 @@ function render({ model, el }) {
     );
     sendForm.hidden = !state.open;
     connectForm.hidden = state.open;
-    if (!state.open) actions.hidden = true;
+    faults.show(state.faults);
+    if (!state.open) closeMenu();
     if (wasOpen && !state.open) {
       kind.value = "text"; // a choice that the closed menu hides would surprise the next message
       kind.dispatchEvent(new Event("change"));
@@ -121,6 +133,77 @@ function render({ model, el }) {
   }
 
   return close;
+}
+
+// The faults that last: their button when off and when on, and what they do in a few words, with fields for their settings.
+const LASTING = [
+  ["reading-stalled", "Stop reading", "Read again", ["what comes stays outside"]],
+  ["slow-network", "Slow network", "Fast again", [["to_server", "300", "Milliseconds to the server"], "ms there", ["to_client", "300", "Milliseconds back"], "back"]],
+  ["pongs-delayed", "Delay pongs", "Pong at once", ["by", ["seconds", "3", "Seconds before a pong; empty means never"], "s; empty: never"]],
+  ["half-open", "Half-open", "Reset the line", ["gone, and no packet says so"]],
+];
+
+/** What pressing the control of a fault does next, given the faults that are on. */
+export function faultLabel(what, on) {
+  const [, begin, end] = LASTING.find(([name]) => name === what);
+  return on.includes(what) ? end : begin;
+}
+
+/** The Faults of the menu. `typed()` is the message to send in fragments. */
+export function faultControls(ask, typed) {
+  const field = (value, label) => h("input", { class: "kit-input kit-code", "aria-label": label, value, inputmode: "decimal", placeholder: "never", size: "4" });
+  const button = (label, onclick, title) => h("button", { type: "button", class: "kit-button", title, onclick }, label);
+  const onEnter = (input, act) =>
+    input.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.isComposing) return;
+      event.preventDefault();
+      act();
+    });
+  let on = [];
+  const toggles = LASTING.map(([what, , , parts]) => {
+    const fields = {};
+    const begin = () => ask("begin fault", { fault: what, ...Object.fromEntries(Object.entries(fields).map(([name, input]) => [name, input.value])) });
+    const toggle = button(faultLabel(what, on), () => (on.includes(what) ? ask("end fault", { fault: what }) : begin()));
+    const words = parts.map((part) => {
+      if (typeof part === "string") return part;
+      const [name, value, label] = part;
+      onEnter((fields[name] = field(value, label)), () => on.includes(what) || begin());
+      return fields[name];
+    });
+    const show = () => {
+      toggle.textContent = faultLabel(what, on);
+      row.setAttribute("class", on.includes(what) ? "kit-fault kit-fault-on" : "kit-fault");
+      for (const input of Object.values(fields)) input.readOnly = on.includes(what);
+    };
+    const row = h("div", { class: "kit-fault" }, toggle, h("span", { class: "kit-fault-words" }, ...words));
+    return { row, show };
+  });
+
+  const size = field("3", "Bytes in a fragment");
+  const sendFragments = () => ask("send in fragments", { message: typed() || "hello in fragments", size: size.value });
+  onEnter(size, sendFragments);
+  const frames = h("select", { class: "kit-input", "aria-label": "Which rule the frame breaks" });
+  const once = (act, ...words) => h("div", { class: "kit-fault" }, act, h("span", { class: "kit-fault-words" }, ...words));
+  return {
+    element: h(
+      "div",
+      { class: "kit-faults", role: "group", "aria-label": "Faults" },
+      h("strong", {}, "Faults"),
+      ...toggles.map(({ row }) => row),
+      once(button("Vanish", () => ask("abort"), "Drop the socket without a Close frame"), "a TCP reset, no Close frame"),
+      once(button("Send fragments", sendFragments, "Send the message as several frames"), "of", size, "bytes each"),
+      once(button("Invalid frame", () => ask("send invalid frame", { kind: frames.value }), "Send a frame that RFC 6455 forbids"), frames),
+    ),
+    /** Lists the frames that break a rule. */
+    offer(kinds) {
+      frames.replaceChildren(...kinds.map((kind) => h("option", { value: kind }, kind.replaceAll("-", " "))));
+    },
+    /** Shows which faults are on. */
+    show(names) {
+      on = names;
+      for (const toggle of toggles) toggle.show();
+    },
+  };
 }
 
 /** The disclosure with what a handshake can bring besides its path: open from the first when the panel was given any of it. */

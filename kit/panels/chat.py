@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import json
 import re
-import weakref
 from collections import deque
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from types import EllipsisType
 from typing import Any
 
-from starlette.websockets import WebSocketState
-
-from kit import closing, loops
-from kit.client import Client, connect
+from kit import closing, faults, loops
+from kit.client import Client
 from kit.errors import HandshakeRefused, KitError
-from kit.panels import handshake_form
+from kit.panels import fault_form, handshake_form
 from kit.panels.base import Panel, front_end
 from kit.panels.chat_fold import ChatFold, ended_item
+from kit.panels.seat import Seat
 from kit.panels.snapshot import show_snapshot
 from kit.printable import visible
-from kit.server import Server, running_server
+from kit.server import Server
 from kit.timeline import Connection, Entry, Timeline, redact
 
 __all__ = ["ChatPanel"]
 
 _ERRORS_LIMIT = 500
 _EXAMPLES = {"text": "hello", "json": '{"text": "hello"}', "binary": "68 65 6c 6c 6f"}
-
-# One seat a name: a panel made again under the same name takes over from the one before.
-_seats: weakref.WeakKeyDictionary[Timeline, dict[tuple[str, str], weakref.ref[ChatPanel]]] = weakref.WeakKeyDictionary()
 
 
 class ChatPanel(Panel):
@@ -59,19 +53,19 @@ class ChatPanel(Panel):
         timeline = target.timeline if isinstance(target, Server) else Timeline()
         super().__init__(timeline, title=f"Chat of {name}")
         self.name = name
-        self.client: Client | None = None
-        self._target = target
-        self._tried = target
+        self._seat = Seat(target, timeline, name, self._dialling_changed)
         self._secrets: set[str] = set()
         self._connections: list[Connection] = []
-        self._reconnects = False
-        self._busy = ""
-        self._dialling = asyncio.Lock()  # one connect at a time; all run on the clients' loop
         self._errors: deque[dict[str, Any]] = deque(maxlen=_ERRORS_LIMIT)
         self._error_numbers = itertools.count(1)
         self._set_handshake(path, handshake_form.merged({}, handshake))
         self._begin()
-        self._take_seat()
+        self._seat.take(self.path)
+
+    @property
+    def client(self) -> Client | None:
+        """The client that is connected, or was last; None before the first."""
+        return self._seat.client
 
     # The method twins of the panel's controls.
 
@@ -108,27 +102,48 @@ class ChatPanel(Panel):
             ValueError: not JSON, not hex, or not a kind; with what was expected.
             KitError: not connected, or no longer.
         """
-        if self.client is None:
-            raise KitError(f"{self.name} is not connected. Press Connect, or run: await panel.connect()")
-        await _SENDERS.get(kind, _refuse_kind)(self.client, message)
+        await _SENDERS.get(kind, _refuse_kind)(self._present(), message)
 
     async def disconnect(self, code: int = 1000, reason: str = "") -> None:
         """Close with a code and a reason, as the Disconnect button does; nothing happens when not connected."""
-        self._reconnects = False
-        if self.client is not None:
-            await self.client.close(code, reason)
+        await self._seat.leave(code, reason)
 
     async def abort(self) -> None:
         """Vanish without a Close frame, as the menu's Vanish does; nothing happens when not connected."""
-        self._reconnects = False
-        if self.client is not None:
-            await self.client.abort()
+        await self._seat.vanish()
 
     async def ping(self) -> float:
         """Send a ping and wait for its pong; returns the round trip in seconds."""
-        if self.client is None:
-            raise KitError(f"{self.name} is not connected. Press Connect, or run: await panel.connect()")
-        return await self.client.ping()
+        return await self._present().ping()
+
+    async def begin_fault(self, what: str, **settings: Any) -> None:
+        """Bring about a fault that lasts until `end_fault`, as the menu's Faults do, for example ``"slow-network"``.
+
+        Args:
+            what: one of `kit.faults.FAULTS`.
+            settings: what that fault takes besides the client, for example ``to_server_seconds=0.3``.
+
+        Raises:
+            ValueError: not a fault.
+            KitError: not connected, or no longer, or this fault is on already.
+        """
+        if what not in faults.FAULTS:
+            raise ValueError(f"begin_fault expects one of {', '.join(map(repr, faults.FAULTS))}, but got {what!r}.")
+        await faults.FAULTS[what](self._present(), **settings).begin()
+
+    async def end_fault(self, what: str) -> None:
+        """End a fault, whoever began it; nothing happens when it is not on."""
+        fault = self.client.faults.get(what) if self.client is not None else None
+        if fault is not None:
+            await fault.end()
+
+    async def send_in_fragments(self, message: str, sizes: int | Iterable[int], *, ping_between: bool = False) -> None:
+        """Send one message in several frames, as the menu does; see `kit.faults.send_in_fragments`."""
+        await faults.send_in_fragments(self._present(), message, sizes, ping_between=ping_between)
+
+    async def send_invalid_frame(self, kind: str) -> None:
+        """Send a frame that breaks the protocol's rules, as the menu does; see `kit.faults.send_invalid_frame`."""
+        await faults.send_invalid_frame(self._present(), kind)
 
     def snapshot(self) -> None:
         """Put a static copy of the conversation into this cell's output, as HTML and text, with secrets blotted out."""
@@ -140,6 +155,12 @@ class ChatPanel(Panel):
         rows += [("ended", redact(item["text"])) for item in map(ended_item, self._connections) if item]
         title = f"{self.name} · {visible(redact(str(self.path)))} · {self._state()['pill']}"
         show_snapshot(self._without_secrets(title), [(kind, self._without_secrets(text)) for kind, text in rows])
+
+    def _present(self) -> Client:
+        """Whoever sits here, connected or no longer."""
+        if self.client is None:
+            raise KitError(f"{self.name} is not connected. Press Connect, or run: await panel.connect()")
+        return self.client
 
     def _without_secrets(self, text: str) -> str:
         """``text`` without the handshake's secrets, which an app may repeat in other words than `redact` knows."""
@@ -161,6 +182,14 @@ class ChatPanel(Panel):
                 return self.abort()
             case "ping":
                 return self.ping()
+            case "begin fault":
+                return self._begin_fault_as_typed(str(form.get("fault")), form)
+            case "end fault":
+                return self.end_fault(str(form.get("fault")))
+            case "send in fragments":
+                return self._send_in_fragments_as_typed(form)
+            case "send invalid frame":
+                return self.send_invalid_frame(str(form.get("kind")))
         return None
 
     async def _connect_as_typed(self, form: Mapping[str, Any]) -> None:
@@ -174,33 +203,24 @@ class ChatPanel(Panel):
         self._set_handshake(self.path if path is None else path, handshake_form.merged(self._handshake, given))
 
     def _set_handshake(self, path: str, handshake: dict[str, Any]) -> None:
-        connect(self._target, path, **handshake)  # not awaited: it checks its arguments and dials nobody
+        self._seat.check(path, handshake)
         self.path, self._handshake, self._fields = path, handshake, handshake_form.filled_in(handshake)
         self._secrets |= handshake_form.secrets(path, handshake)
 
     async def _dial(self) -> Client:
-        async with self._dialling:
-            return await self._dial_alone()
-
-    async def _dial_alone(self) -> Client:
-        if self.client is not None and self.client.state is WebSocketState.CONNECTED:
-            await self.disconnect()
-        target = self._tried = self._current_target()
-        self._set_busy("connecting")
         try:
             with self._showing_errors():
-                client = await connect(target, self.path, name=self.name, timeline=self.timeline, **self._handshake)
+                client = await self._seat.dial(self.path, self._handshake)
         except HandshakeRefused as refusal:
-            self._reconnects = self._reconnects and refusal.connection.server_stopped  # replaced again meanwhile
             self._show(refusal.connection)
             raise
-        finally:
-            self._set_busy("")
-            self._wake()  # the server may have been replaced meanwhile
-        self.client, self._reconnects = client, True
         self._show(client.connection)
-        loops.background().submit(_keep_reading(client))
         return client
+
+    def _dialling_changed(self) -> None:
+        self._tell({"state": self._state()})
+        if not self._seat.dialling:
+            self._wake()  # the server may have been replaced meanwhile
 
     @contextlib.contextmanager
     def _showing_errors(self) -> Iterator[None]:
@@ -218,6 +238,12 @@ class ChatPanel(Panel):
             raise ValueError(f"a close code is a number such as 1000 or 4001, but got {code!r}. The connection stays open.")
         await self.disconnect(int(code))
 
+    async def _begin_fault_as_typed(self, what: str, form: Mapping[str, Any]) -> None:
+        await self.begin_fault(what, **fault_form.settings_for(what, form))
+
+    async def _send_in_fragments_as_typed(self, form: Mapping[str, Any]) -> None:
+        await self.send_in_fragments(str(form.get("message", "")), fault_form.size_in(form))
+
     def _failed(self, error: Exception, form: Mapping[str, Any]) -> None:
         if form.get("do") != "connect":  # connecting itself shows why it failed
             self._add_error(error)
@@ -230,7 +256,7 @@ class ChatPanel(Panel):
         self._said: dict[str, Any] = {}
 
     def _reset(self) -> dict[str, Any]:
-        return {"state": self._state(), "items": list(self._items.values()), "examples": _EXAMPLES | handshake_form.EXAMPLES}
+        return {"state": self._state(), "items": list(self._items.values()), "examples": _EXAMPLES | handshake_form.EXAMPLES, "offered": fault_form.OFFERED}
 
     def _changes(self, entries: list[Entry], skipped: int) -> dict[str, Any] | None:
         numbers = {connection.number: connection for connection in self._connections}
@@ -246,7 +272,8 @@ class ChatPanel(Panel):
                 changed |= self._note_end(numbers[entry.connection])
         if self._connections:
             changed |= self._note_end(self._connections[-1])  # its handler may have said more since
-        self._perhaps_reconnect()
+        if self._seat.should_return():
+            loops.background().submit(self._guarded(self.connect(), {"do": "connect"}))
         state = self._state()
         if not changed and state == self._said:
             return None
@@ -254,16 +281,16 @@ class ChatPanel(Panel):
         return {"state": state, "items": list(changed.values()), "skipped": skipped}
 
     def _wants_ticks(self) -> bool:
-        return bool(self._views) or self._reconnects
+        return bool(self._views) or self._seat.returns
 
     def _state(self) -> dict[str, Any]:
         """What the header says: the pill, its tone, and what can be done now."""
         connection = self._connections[-1] if self._connections else None
-        client_open = self.client is not None and self.client.state is WebSocketState.CONNECTED
-        if self._busy:
-            pill, tone = self._busy, "warning"
+        client_open, on = self._seat.connected, [*self.client.faults] if self.client is not None else []
+        if self._seat.dialling:
+            pill, tone = "connecting", "warning"
         elif client_open:
-            pill, tone = "open", "good"
+            pill, tone = (fault_form.pill_for(on), "warning") if on else ("open", "good")
         elif connection is None:
             pill, tone = "not connected", "muted"
         elif connection.open and connection.refused_status is None:
@@ -273,7 +300,8 @@ class ChatPanel(Panel):
             pill, tone = explanation.pill, explanation.severity
         number = connection.number if connection else None
         typed = {"path": self.path, **self._fields}
-        return {"name": self.name, "fields": typed, "pill": pill, "tone": tone, "open": client_open, "busy": bool(self._busy), "number": number}
+        shown = {"name": self.name, "fields": typed, "pill": pill, "tone": tone, "number": number}
+        return {**shown, "open": client_open, "busy": self._seat.dialling, "faults": on}
 
     def _note_end(self, connection: Connection) -> dict[str, dict[str, Any]]:
         """The item that explains why ``connection`` ended, by its id, when there is one and it says something new."""
@@ -293,45 +321,12 @@ class ChatPanel(Panel):
         self._items[item["id"]] = item
         self._tell({"items": [item]})
 
-    def _set_busy(self, busy: str) -> None:
-        self._busy = busy
-        self._tell({"state": self._state()})
-
     def _show(self, connection: Connection | None) -> None:
         """Follow one more connection: what it has done so far is read from the Timeline."""
         if connection is not None:
             self._connections.append(connection)
         loops.panels().call_soon(self._restart)
 
-    def _perhaps_reconnect(self) -> None:
-        """Once for each server that replaces the one this client was connected to."""
-        if not self._reconnects or self._busy or not self.client.connection.server_stopped or not isinstance(self._target, Server):
-            return
-        successor = running_server(self._target.name)
-        known = successor in (None, self._tried) or successor.timeline is not self.timeline  # after stop_all() a name begins anew
-        if not known and self.client.state is not WebSocketState.CONNECTED:
-            self._tried = successor
-            loops.background().submit(self._guarded(self.connect(), {"do": "connect"}))
-
-    def _current_target(self) -> Server | str:
-        """The server that bears the name now; the panel follows names, not objects."""
-        if isinstance(self._target, Server):
-            self._target = running_server(self._target.name) or self._target
-        return self._target
-
-    def _take_seat(self) -> None:
-        seats = _seats.setdefault(self.timeline, {})
-        before = seats.get((self.path, self.name))
-        seats[self.path, self.name] = weakref.ref(self)
-        panel = before() if before else None
-        if panel is not None and panel.client is not None:
-            loops.background().submit(panel.disconnect(1001, "a new panel took this one's place"))
-
-
-async def _keep_reading(client: Client) -> None:
-    """Take the messages out of the client's queue; the conversation itself is read from the Timeline."""
-    while (await client.receive())["type"] == "websocket.receive":
-        pass
 
 
 async def _send_text(client: Client, message: Any) -> None:

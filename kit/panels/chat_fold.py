@@ -13,6 +13,7 @@ __all__ = ["ChatFold", "ended_item"]
 
 _ITEMS_LIMIT = 500
 _SHOWN_CHARACTERS = 4_000
+_FRAGMENTS_LIMIT = 1_000
 _DIVIDERS = {"serving": "muted", "stopped": "muted", "blocked": "warning", "unblocked": "good"}
 _COMINGS_AND_GOINGS = {"serving", "stopped"}
 
@@ -32,7 +33,7 @@ class ChatFold:
 
     def __init__(self) -> None:
         self.items: OrderedDict[str, dict[str, Any]] = OrderedDict()
-        self._fragments: dict[str, list[str]] = {}
+        self._fragments: dict[str, list[Entry]] = {}
         self._requested: dict[int | None, float] = {}
 
     def feed(self, entry: Entry) -> dict[str, dict[str, Any]]:
@@ -63,6 +64,8 @@ class ChatFold:
             took = (entry.at_seconds - self._requested.get(entry.connection, entry.at_seconds)) * 1000
             chosen = next((value for name, value in entry.details["headers"] if name.lower() == "sec-websocket-protocol"), "")
             return {"from": "note", "text": f"connected · {took:.1f} ms{f' · subprotocol {visible(chosen)}' if chosen else ''}"}
+        elif entry.kind == "fault":
+            return {"from": "note", "text": visible(entry.text)}
         elif entry.kind in ("frame-in", "frame-out"):
             return self._frame_item(entry)
         return None
@@ -75,15 +78,28 @@ class ChatFold:
             return {"from": "note", "text": "ping"}
         if opcode not in ("TEXT", "BINARY", "CONT"):
             return None
-        parts = self._fragments.setdefault(source, [])
-        parts.append(_shown(entry))
+        before = self._fragments.pop(source, [])
+        parts = [*(before if opcode == "CONT" else ()), entry]
         if not entry.details["fin"]:
+            self._fragments[source] = parts[-_FRAGMENTS_LIMIT:]
             return None
-        self._fragments[source] = []
+        first = parts[0]
         how = "in fragments" if len(parts) > 1 else "binary" if opcode == "BINARY" else "text"
-        if entry.details["compressed"]:
+        if first.details["compressed"]:
             how += ", compressed on the wire"
-        return {"from": source, "text": "".join(parts), "about": f"{how} · {human_bytes(entry.size)}", "mono": opcode == "BINARY"}
+        shown = _shown(entry) if len(parts) == 1 else _shown_whole(parts)
+        about = f"{how} · {human_bytes(sum(part.size for part in parts))}"
+        return {"from": source, "text": shown, "about": about, "mono": first.details["opcode"] == "BINARY"}
+
+
+def _shown_whole(parts: list[Entry]) -> str:
+    """A message that came in fragments, as it is shown; a fragment of which the payload is gone is told by its beginning."""
+    if parts[0].details["opcode"] != "TEXT" or parts[0].details["compressed"] or not all(isinstance(part.payload, bytes) for part in parts):
+        return "".join(map(_shown, parts))[:_SHOWN_CHARACTERS]
+    text = b"".join(part.payload for part in parts).decode("utf-8", "replace")
+    more = len(text) - _SHOWN_CHARACTERS
+    shown = visible(text[:_SHOWN_CHARACTERS], keep="\n\t")
+    return f"{shown}… {more:,} more characters" if more > 0 else shown
 
 
 def _shown(entry: Entry) -> str:

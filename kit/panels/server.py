@@ -144,6 +144,8 @@ def _log_words(entry: Entry) -> tuple[str, str, str] | None:
             return "error", "\n".join([visible(entry.text), *(f"  {line}" for line in where)]), "bad"
         case "end" if entry.details["what"] == "handler":
             return "·", "the handler returned", "muted"
+        case "fault":
+            return "fault", visible(entry.text), "warning"
         case "notice":
             return "—", visible(entry.text), "warning" if entry.details.get("what") == "blocked" else "muted"
     return None

@@ -5,12 +5,28 @@ from IPython import get_ipython
 from kit.panels.both_sides import BothSides
 from kit.panels.chat import ChatPanel
 from kit.panels.conversation import ConversationPanel
+from kit.panels.frame import FramePanel
+from kit.panels.handler import HandlerPanel
 from kit.panels.page import PagePanel
+from kit.panels.routes import RoutesPanel
+from kit.panels.sequence import SequencePanel
 from kit.panels.server import ServerPanel
 from kit.panels.state import StatePanel
 from kit.server import Page, Server
 
-__all__ = ["BothSides", "ChatPanel", "ConversationPanel", "PagePanel", "ServerPanel", "StatePanel", "show_as_panels"]
+__all__ = [
+    "BothSides",
+    "ChatPanel",
+    "ConversationPanel",
+    "FramePanel",
+    "HandlerPanel",
+    "PagePanel",
+    "RoutesPanel",
+    "SequencePanel",
+    "ServerPanel",
+    "StatePanel",
+    "show_as_panels",
+]
 
 
 def show_as_panels() -> None:

@@ -15,7 +15,7 @@ from kit.printable import quoted, visible
 from kit.server import Server, running_server
 from kit.timeline import Connection, Entry
 
-__all__ = ["ServerPanel"]
+__all__ = ["ServerPanel", "head_of"]
 
 _LOG_LIMIT = 500
 _CONNECTIONS_SHOWN = 50
@@ -85,20 +85,22 @@ class ServerPanel(Panel):
     def _state(self) -> dict[str, Any]:
         """The header and the table of connections."""
         server, blocked = self.server, self.server.blocked
-        connections = self.timeline.connections
-        pill, tone = ("blocked", "bad") if blocked else (server.state, "good" if server.state == "serving" else "muted")
-        still_open = sum(connection.open for connection in connections)
         where = f"Blocked for {blocked.since_seconds:.1f} s: nothing else is served until this line ends. {visible(str(blocked.place))}" if blocked else ""
         return {
-            "name": server.name,
-            "url": server.url,
-            "pill": pill,
-            "tone": tone,
-            "count": f"{still_open} open · {len(connections) - still_open} closed",
+            **head_of(server),
             "blocked": where,
             "blockedNumber": blocked.connection if blocked else None,
-            "connections": [_connection_row(connection) for connection in connections[-_CONNECTIONS_SHOWN:]],
+            "connections": [_connection_row(connection) for connection in self.timeline.connections[-_CONNECTIONS_SHOWN:]],
         }
+
+
+def head_of(server: Server) -> dict[str, Any]:
+    """What a header says of a server: its name, address and state, and how many connections it has."""
+    connections = server.timeline.connections
+    pill, tone = ("blocked", "bad") if server.blocked else (server.state, "good" if server.state == "serving" else "muted")
+    still_open = sum(connection.open for connection in connections)
+    count = f"{still_open} open · {len(connections) - still_open} closed"
+    return {"name": server.name, "url": server.url, "pill": pill, "tone": tone, "count": count}
 
 
 def _connection_row(connection: Connection) -> dict[str, Any]:

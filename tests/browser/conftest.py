@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, async_playwright, expect
 
-from tests.browser.lab import Lab, Notebook, running_lab
+from tests.browser.lab import CHROMIUM_FLAGS, Lab, Notebook, find_chromium, running_lab
 
-_FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 PATIENCE_MILLISECONDS = 10_000
 
 OpenNotebook = Callable[..., contextlib.AbstractAsyncContextManager[Notebook]]
@@ -30,7 +25,7 @@ def nothing_is_left_running() -> None:
 @pytest.fixture(scope="session")
 def chromium_path() -> str:
     """Where the browser is; without one the tests are skipped, but under CI they fail."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+    found = find_chromium()
     if found is None:
         advice = "no Chromium or Chrome on PATH. Install one: `apt install chromium`, `brew install --cask chromium`, or Chrome from google.com/chrome"
         if os.environ.get("CI"):
@@ -49,7 +44,7 @@ async def lab(chromium_path: str, tmp_path_factory: pytest.TempPathFactory) -> A
 async def browser(chromium_path: str) -> AsyncIterator[Browser]:
     expect.set_options(timeout=PATIENCE_MILLISECONDS)
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium_path, args=_FLAGS)
+        browser = await playwright.chromium.launch(executable_path=chromium_path, args=CHROMIUM_FLAGS)
         yield browser
         await browser.close()
 

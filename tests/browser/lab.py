@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -17,9 +18,13 @@ from typing import Any
 import nbformat
 from playwright.async_api import BrowserContext, Locator, Page, expect
 
-__all__ = ["Lab", "Notebook", "running_lab"]
+__all__ = ["CHROMIUM_FLAGS", "Lab", "Notebook", "find_chromium", "running_lab"]
 
 START_SECONDS = 60.0
+CHROMIUM_FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
 
 # Settings of the reader's that would put dialogs or saves between a test and what it looks at.
 _SETTINGS = {
@@ -49,6 +54,11 @@ class Lab:
         notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
         (self.folder / f"{name}.ipynb").write_text(nbformat.writes(notebook), "utf-8")
         return f"{name}.ipynb"
+
+
+def find_chromium() -> str | None:
+    """Where a Chromium or Chrome is on the PATH, if there is one."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 
 @contextlib.asynccontextmanager

@@ -492,31 +492,36 @@ function render({ model, el }) {
     earlier.hidden = !missing.length;
   }
 
-  /** The events in sight, and nothing else; elements that are still right stay. */
+  /** The events in sight and the one that has the focus; what is there and still right is not even moved, which would take its focus. */
   function show() {
     const top = scroller.scrollTop - 200, bottom = scroller.scrollTop + scroller.clientHeight + 200;
-    const [first, end] = inSight(picture, top, bottom), at = now(), boxed = new Set(unread.map(({ place }) => place)), keep = new Set();
-    const yOf = (time) => heightOf(picture, time), animate = fresh.size <= 10;
-    let previous = null;
-    for (let index = first; index < end; index += 1) {
-      const row = chosen[index], ownEnd = row.waits ? picture.bottom : picture.ends[index];
-      if (ownEnd < top && row.key !== selected) continue;
-      keep.add(row.key);
-      const group = eventElement(row, index, { grid, yOf, now: at, measure, boxed, flat: scale === 0 }, animate && fresh.has(row.key));
-      if (previous ? previous.nextSibling !== group : layers.lines.firstChild !== group) layers.lines.insertBefore(group, previous ? previous.nextSibling : layers.lines.firstChild);
-      previous = group;
-    }
-    fresh.clear();
+    const at = now(), animate = fresh.size <= 10, wantedIndexes = indexesToShow(top, bottom), keep = new Set(wantedIndexes.map((index) => chosen[index].key));
+    const view = { grid, yOf: (time) => heightOf(picture, time), now: at, measure, boxed: new Set(unread.map(({ place }) => place)), flat: scale === 0 };
     for (const [key, { group }] of drawn) {
-      if (keep.has(key) || group === document.activeElement) continue;
+      if (keep.has(key)) continue;
+      if (group === document.activeElement) scroller.focus({ preventScroll: true });
       group.remove();
       drawn.delete(key);
     }
-    layers.cuts.replaceChildren(...drawCuts(picture, grid, top, bottom));
-    if (focusWanted) {
-      focusWanted = false;
-      drawn.get(selected)?.group.focus({ preventScroll: true });
+    let next = layers.lines.firstChild;
+    for (const index of wantedIndexes) {
+      const group = eventElement(chosen[index], index, view, animate && fresh.has(chosen[index].key));
+      if (group === next) next = next.nextSibling;
+      else layers.lines.insertBefore(group, next);
     }
+    fresh.clear();
+    layers.cuts.replaceChildren(...drawCuts(picture, grid, top, bottom));
+    if (focusWanted) drawn.get(selected)?.group.focus({ preventScroll: true });
+    focusWanted = false;
+  }
+
+  function indexesToShow(top, bottom) {
+    const [first, end] = inSight(picture, top, bottom), focused = document.activeElement?.dataset?.key, indexes = [];
+    const kept = drawn.has(focused) ? chosen.findIndex((row) => row.key === focused) : -1;
+    if (kept >= 0 && kept < first) indexes.push(kept);
+    for (let index = first; index < end; index += 1) if (index === kept || (chosen[index].waits ? picture.bottom : picture.ends[index]) >= top) indexes.push(index);
+    if (kept >= end) indexes.push(kept);
+    return indexes;
   }
 
   function eventElement(row, index, view, isNew) {

@@ -222,7 +222,9 @@ def test_a_message_down_knows_when_each_place_saw_it() -> None:
 
 def test_a_message_in_fragments_leaves_with_the_first_and_arrives_with_the_last() -> None:
     conversation = Conversation()
-    pieces = [frame(side, way, "x", fin=last, opcode="CONT" if last else "TEXT") for last in (False, True) for side, way in (("client", "out"), ("server", "in"))]
+    pieces = [
+        frame(side, way, "x", fin=last, opcode="CONT" if last else "TEXT") for last in (False, True) for side, way in (("client", "out"), ("server", "in"))
+    ]
     conversation.feed(pieces[:2])
     assert key_row(conversation, "1:up message 1").waits == "arrival"
     conversation.feed(pieces[2:])

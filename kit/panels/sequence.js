@@ -5,6 +5,8 @@ const EVENTS_LIMIT = 5000;
 const ROW = 24; // the height of one label
 const TOP = 14;
 const BAR = 5; // half a handler's bar
+const SLOTS = 32768; // more than four for each event
+const NOW = SLOTS - 1;
 const LANES_LIMIT = 40;
 const FOLD_ABOVE = 12; // with more lanes than this, ended ones are folded unless the reader wants them
 const WORTH_SAYING = 0.25; // seconds of waiting that are worth words
@@ -19,7 +21,6 @@ export const SCALES = [
   { words: "true time, 1 ms = 200 px", pixels: 200, cut: 600, least: 0 },
 ];
 const USUAL_SCALE = 3;
-const PLACES = ["client", "wire", "handler"];
 
 /** An SVG element; strings become text, never markup. */
 function s(tag, attributes = {}, ...children) {
@@ -54,50 +55,45 @@ export function bytes(size) {
  * drawn to scale, and quiet time is cut. `rows` are in the order of time; `now` is given while something waits.
  */
 export function layout(rows, scale, now = null) {
-  const times = [], owners = [];
-  rows.forEach((row, index) => {
-    times.push(row.at);
-    owners.push(index * 4);
-    PLACES.forEach((place, nth) => {
-      if (row[place] > row.at) {
-        times.push(row[place]);
-        owners.push(index * 4 + nth + 1);
-      }
-    });
-  });
-  if (now !== null) {
-    times.push(Math.max(now, times.length ? times[0] : 0));
-    owners.push(-1);
-  }
-  const order = Uint32Array.from(times.keys()).sort((a, b) => times[a] - times[b] || a - b);
-  const at = new Float64Array(order.length), heights = new Float64Array(order.length), starts = new Float64Array(rows.length), ends = new Float64Array(rows.length);
+  const knots = knotsOf(rows, now), count = knots.length;
+  const at = new Float64Array(count), heights = new Float64Array(count), starts = new Float64Array(rows.length), ends = new Float64Array(rows.length);
   const cuts = [], timed = new Uint8Array(rows.length), labelled = new Uint8Array(rows.length);
   let y = TOP, before = null, lastRow = -Infinity, lastTime = -Infinity, lastLabel = -Infinity;
-  order.forEach((which, nth) => {
-    const time = times[which], owner = owners[which], from = y;
+  for (let nth = 0; nth < count; nth += 1) {
+    const slot = knots[nth] % SLOTS, time = (knots[nth] - slot) / SLOTS / 1e6, row = slot >> 2, from = y;
     const passed = before === null ? 0 : time - before, drawn = passed * scale.pixels * 1000;
     const cut = before !== null && (scale.pixels ? drawn > scale.cut : passed > 1);
     y += cut ? scale.cut : drawn;
-    if (owner >= 0 && owner % 4 === 0) {
-      const row = owner / 4;
-      y = Math.max(y, lastRow + scale.least, nth ? TOP : 0);
+    if (slot < NOW && slot % 4 === 0) {
+      y = Math.max(y, lastRow + scale.least);
       lastRow = starts[row] = ends[row] = y;
       if (cut || y - lastTime >= 40) [timed[row], lastTime] = [1, y];
       if (y - lastLabel >= 16) [labelled[row], lastLabel] = [1, y];
-    } else if (owner >= 0) {
-      const row = (owner - (owner % 4)) / 4;
-      if (y > ends[row]) ends[row] = y;
-    }
+    } else if (slot < NOW) ends[row] = Math.max(ends[row], y);
     if (cut) cuts.push({ y: (from + y) / 2, seconds: passed });
     [before, at[nth], heights[nth]] = [time, time, y];
-  });
+  }
   const reach = new Float64Array(rows.length); // how far down anything that began so far goes
-  let deepest = 0;
-  rows.forEach((row, index) => {
-    deepest = Math.max(deepest, ends[index]);
-    reach[index] = deepest;
-  });
+  rows.forEach((_, index) => (reach[index] = Math.max(ends[index], index ? reach[index - 1] : 0)));
   return { starts, ends, reach, cuts, timed, labelled, at, heights, height: y + ROW, bottom: y };
+}
+
+/**
+ * All moments in order, each one number, because only numbers sort fast: microseconds, and below them whose moment it is
+ * (four slots a row: its beginning, then the client, the wire and the handler).
+ */
+function knotsOf(rows, now) {
+  const knots = new Float64Array(rows.length * 4 + 1);
+  let count = 0;
+  const add = (time, slot) => (knots[count++] = Math.round(time * 1e6) * SLOTS + slot);
+  rows.forEach((row, index) => {
+    add(row.at, index * 4);
+    if (row.client > row.at) add(row.client, index * 4 + 1);
+    if (row.wire > row.at) add(row.wire, index * 4 + 2);
+    if (row.handler > row.at) add(row.handler, index * 4 + 3);
+  });
+  if (now !== null) add(Math.max(now, rows.length ? rows[0].at : 0), NOW);
+  return knots.subarray(0, count).sort();
 }
 
 /** The height of a moment: between two known ones in proportion. */
@@ -306,7 +302,7 @@ function drawDivider(row, view) {
   return [s("line", { class: "kit-seq-rule", x1: grid.gutter, x2: grid.width - 6, y1: y0, y2: y0 }), ...words({ label: text, tone: row.tone }, "left", from, from + room, y0, view)];
 }
 
-function drawLanes(lanes, picture, grid, rows, now) {
+function drawLanes(lanes, picture, grid) {
   const parts = [], yOf = (time) => heightOf(picture, time), floor = picture.height;
   lanes.forEach((lane, place) => {
     const own = `kit-c${colourOf(lane.n)}`, from = lane.from === undefined ? 0 : yOf(lane.from);
@@ -318,7 +314,6 @@ function drawLanes(lanes, picture, grid, rows, now) {
     const begins = yOf(lane.handlerFrom), ends = lane.handlerEnd === undefined ? floor : yOf(lane.handlerEnd);
     parts.push(s("rect", { class: `kit-seq-bar ${own}`, x: bar - BAR, width: 2 * BAR, y: begins, height: Math.max(4, ends - begins), rx: 3 }));
   });
-  for (const { y } of picture.cuts) parts.push(s("rect", { class: "kit-seq-tear", x: grid.gutter, y: y - 2.5, width: grid.width - grid.gutter, height: 5 }));
   return parts;
 }
 
@@ -351,10 +346,13 @@ function drawUnread(unread, picture, grid) {
   });
 }
 
-function drawCuts(picture, top, bottom) {
-  return picture.cuts
-    .filter(({ y, seconds }) => seconds >= 0.1 && y > top && y < bottom)
-    .map(({ y, seconds }) => s("text", { class: "kit-seq-cut", x: 8, y: y + 4 }, `⋮ ${duration(seconds)}`));
+/** Where quiet time is cut out: all that runs on is torn there, and the margin says for how long nothing happened. */
+function drawCuts(picture, grid, top, bottom) {
+  const seen = picture.cuts.filter(({ y }) => y > top && y < bottom);
+  return seen.flatMap(({ y, seconds }) => [
+    s("rect", { class: "kit-seq-tear", x: grid.gutter, y: y - 2.5, width: grid.width - grid.gutter, height: 5 }),
+    seconds >= 0.1 ? s("text", { class: "kit-seq-cut", x: 8, y: y + 4 }, `⋮ ${duration(seconds)}`) : "",
+  ]);
 }
 
 function headings(lanes, grid) {
@@ -377,7 +375,7 @@ function render({ model, el }) {
   let scale = USUAL_SCALE, following = true, pings = false, fold = null, wanted = "", held = null, since = -1;
   let clock = { now: 0, at: performance.now() }, dropped = 0, skippedHeld = 0;
   let picture = layout([], SCALES[scale]), chosen = [], shown = [], places = new Map(), grid = columns(1, 600), unread = [];
-  let selected = null, opened = null, due = 0, dirty = true, byReader = -Infinity, focusWanted = false;
+  let selected = null, opened = null, due = 0, dirty = true, byReader = -Infinity, focusWanted = false, headed = "", restUntil = 0;
   const widths = new Map();
   const pen = document.createElement("canvas").getContext("2d");
 
@@ -392,8 +390,8 @@ function render({ model, el }) {
   const pause = h("button", { ...local, class: "kit-button", "aria-pressed": "false" }, "Pause");
   const clear = h("button", { ...local, class: "kit-button" }, "Clear");
   const names = h("div", { class: "kit-seq-names", role: "row" });
-  const layers = Object.fromEntries(["lanes", "lines", "unread", "cuts"].map((name) => [name, s("g", { "aria-hidden": name === "lines" ? null : "true" })]));
-  const svg = s("svg", { role: "presentation" }, layers.lanes, layers.unread, layers.lines, layers.cuts);
+  const layers = Object.fromEntries(["lanes", "cuts", "unread", "lines"].map((name) => [name, s("g", { "aria-hidden": name === "lines" ? null : "true" })]));
+  const svg = s("svg", { role: "presentation" }, ...Object.values(layers));
   const canvas = h("div", { class: "kit-seq-canvas" }, names, svg);
   const empty = h("div", { class: "kit-empty" }, "Connect a client and say something: each message is drawn here as an arrow, from its client’s lane to the handler or back.");
   const earlier = h("div", { class: "kit-note", hidden: true });
@@ -432,10 +430,16 @@ function render({ model, el }) {
     due ||= requestAnimationFrame(paint);
   };
 
+  /** Laying out takes at most a fifth of the time, so that a flood of events leaves the page free for its reader. */
   function paint() {
     due = 0;
-    if (dirty) relayout();
+    const began = performance.now();
+    if (dirty && began >= restUntil) {
+      relayout();
+      restUntil = began + 5 * (performance.now() - began);
+    }
     show();
+    if (dirty) wake();
   }
 
   function relayout() {
@@ -465,7 +469,9 @@ function render({ model, el }) {
     svg.setAttribute("width", grid.width);
     svg.setAttribute("height", picture.height);
     names.style.height = `${headHeight()}px`;
-    names.replaceChildren(...headings(shown, grid));
+    const heads = JSON.stringify([shown.map(({ n, name }) => [n, name]), grid.width]);
+    if (heads !== headed) names.replaceChildren(...headings(shown, grid));
+    headed = heads;
     layers.lanes.replaceChildren(...drawLanes(shown, picture, grid));
     layers.unread.replaceChildren(...drawUnread(unread, picture, grid));
     empty.hidden = chosen.length > 0 || shown.length > 0;
@@ -486,31 +492,36 @@ function render({ model, el }) {
     earlier.hidden = !missing.length;
   }
 
-  /** The events in sight, and nothing else; elements that are still right stay. */
+  /** The events in sight and the one that has the focus; what is there and still right is not even moved, which would take its focus. */
   function show() {
     const top = scroller.scrollTop - 200, bottom = scroller.scrollTop + scroller.clientHeight + 200;
-    const [first, end] = inSight(picture, top, bottom), at = now(), boxed = new Set(unread.map(({ place }) => place)), keep = new Set();
-    const yOf = (time) => heightOf(picture, time), animate = fresh.size <= 10;
-    let previous = null;
-    for (let index = first; index < end; index += 1) {
-      const row = chosen[index], ownEnd = row.waits ? picture.bottom : picture.ends[index];
-      if (ownEnd < top && row.key !== selected) continue;
-      keep.add(row.key);
-      const group = eventElement(row, index, { grid, yOf, now: at, measure, boxed, flat: scale === 0 }, animate && fresh.has(row.key));
-      if (previous ? previous.nextSibling !== group : layers.lines.firstChild !== group) layers.lines.insertBefore(group, previous ? previous.nextSibling : layers.lines.firstChild);
-      previous = group;
-    }
-    fresh.clear();
+    const at = now(), animate = fresh.size <= 10, wantedIndexes = indexesToShow(top, bottom), keep = new Set(wantedIndexes.map((index) => chosen[index].key));
+    const view = { grid, yOf: (time) => heightOf(picture, time), now: at, measure, boxed: new Set(unread.map(({ place }) => place)), flat: scale === 0 };
     for (const [key, { group }] of drawn) {
-      if (keep.has(key) || group === document.activeElement) continue;
+      if (keep.has(key)) continue;
+      if (group === document.activeElement) scroller.focus({ preventScroll: true });
       group.remove();
       drawn.delete(key);
     }
-    layers.cuts.replaceChildren(...drawCuts(picture, top, bottom));
-    if (focusWanted) {
-      focusWanted = false;
-      drawn.get(selected)?.group.focus({ preventScroll: true });
+    let next = layers.lines.firstChild;
+    for (const index of wantedIndexes) {
+      const group = eventElement(chosen[index], index, view, animate && fresh.has(chosen[index].key));
+      if (group === next) next = next.nextSibling;
+      else layers.lines.insertBefore(group, next);
     }
+    fresh.clear();
+    layers.cuts.replaceChildren(...drawCuts(picture, grid, top, bottom));
+    if (focusWanted) drawn.get(selected)?.group.focus({ preventScroll: true });
+    focusWanted = false;
+  }
+
+  function indexesToShow(top, bottom) {
+    const [first, end] = inSight(picture, top, bottom), focused = document.activeElement?.dataset?.key, indexes = [];
+    const kept = drawn.has(focused) ? chosen.findIndex((row) => row.key === focused) : -1;
+    if (kept >= 0 && kept < first) indexes.push(kept);
+    for (let index = first; index < end; index += 1) if (index === kept || (chosen[index].waits ? picture.bottom : picture.ends[index]) >= top) indexes.push(index);
+    if (kept >= end) indexes.push(kept);
+    return indexes;
   }
 
   function eventElement(row, index, view, isNew) {

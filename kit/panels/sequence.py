@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from typing import Any
@@ -58,7 +59,14 @@ class SequencePanel(RowsPanel):
 
     def _plain(self, row: Row) -> dict[str, Any]:
         told = {"key": row.key, "n": row.connection, "kind": row.kind, "way": row.direction, "at": round(row.at_seconds, 6), "label": row.label}
-        more = {"side": row.side if row.direction == "here" else "", "waits": row.waits, "size": row.size, "first": row.first, "lost": row.lost, "also": self._also(row)}
+        more = {
+            "side": row.side if row.direction == "here" else "",
+            "waits": row.waits,
+            "size": row.size,
+            "first": row.first,
+            "lost": row.lost,
+            "also": self._also(row),
+        }
         more["tone"] = row.tone if row.tone != "plain" else ""
         return told | {name: value for name, value in more.items() if value} | {place: round(at, 6) for place, at in row.moments.items()}
 
@@ -136,10 +144,8 @@ def _pretty(payload: str | bytes) -> str:
         return _cut(payload[: _PAYLOAD_CHARACTERS // 3].hex(" "), len(payload) * 3 > _PAYLOAD_CHARACTERS)
     text = payload[:_PAYLOAD_CHARACTERS]
     if text[:1] in ("{", "[") and len(payload) <= _PAYLOAD_CHARACTERS:
-        try:
+        with contextlib.suppress(ValueError, RecursionError):
             text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)[: 2 * _PAYLOAD_CHARACTERS]
-        except (ValueError, RecursionError):
-            pass
     return _cut(visible(text, keep="\n"), len(payload) > _PAYLOAD_CHARACTERS)
 
 

@@ -65,7 +65,9 @@ def test_an_arrow_is_as_slanted_as_its_message_was_slow(run: Any) -> None:
 
 def test_quiet_time_is_cut_and_said(run: Any) -> None:
     rows = [message(0), message(3.02)]
-    cuts, height = run("sequence", f"(() => {{ const p = kit.layout({json.dumps(rows)}, kit.SCALES[{USUAL}]); return [p.cuts, p.starts[1] - p.starts[0]]; }})()")
+    cuts, height = run(
+        "sequence", f"(() => {{ const p = kit.layout({json.dumps(rows)}, kit.SCALES[{USUAL}]); return [p.cuts, p.starts[1] - p.starts[0]]; }})()"
+    )
     assert [round(cut["seconds"], 2) for cut in cuts] == [3.02]
     assert height < 100
 
@@ -155,8 +157,12 @@ def test_ended_lanes_are_folded_when_there_are_many_or_when_wanted(run: Any) -> 
     script = """(() => {
       const lanes = (count) => [...Array(count).keys()].map((n) => ({ n: n + 1, clientEnd: n % 2 ? 1 : undefined, handlerFrom: 0, handlerEnd: n % 2 ? 1 : undefined }));
       const used = new Set([...Array(200).keys()]);
-      const say = (given, fold) => { const { shown, ended, folded, beyond } = kit.shownLanes(given, used, fold); return [shown.length, ended, folded, beyond]; };
-      return [say(lanes(4), null), say(lanes(4), true), say(lanes(20), null), say(lanes(20), false), say(lanes(100), null), kit.shownLanes(lanes(4), new Set(), null).shown.map((lane) => lane.n)];
+      const say = (given, fold) => {
+        const { shown, ended, folded, beyond } = kit.shownLanes(given, used, fold);
+        return [shown.length, ended, folded, beyond];
+      };
+      const unused = kit.shownLanes(lanes(4), new Set(), null).shown.map((lane) => lane.n);
+      return [say(lanes(4), null), say(lanes(4), true), say(lanes(20), null), say(lanes(20), false), say(lanes(100), null), unused];
     })()"""
     assert run("sequence", script) == [[4, 2, False, 0], [2, 2, True, 0], [10, 10, True, 0], [20, 10, False, 0], [40, 50, True, 10], [1, 3]]
 
@@ -165,7 +171,8 @@ def test_pings_and_other_peoples_lanes_are_left_out_unless_wanted(run: Any) -> N
     rows = [message(1), message(2, kind="ping", label="ping"), message(3, n=9), message(4, kind="end"), message(5, label="“bye”")]
     script = """(() => {
       const shown = new Map([[1, 0]]), laneOf = () => ({ name: "Ana" });
-      const say = (more) => { const [chosen, folded] = kit.wantedRows(ROWS, { pings: false, wanted: "", laneOf, shown, since: 0, ...more }); return [chosen.map((row) => row.at), folded]; };
+      const usual = { pings: false, wanted: "", laneOf, shown, since: 0 };
+      const say = (more) => { const [chosen, folded] = kit.wantedRows(ROWS, { ...usual, ...more }); return [chosen.map((row) => row.at), folded]; };
       return [say({}), say({ pings: true }), say({ wanted: "BYE" }), say({ wanted: "ana" }), say({ since: 1 })];
     })()""".replace("ROWS", json.dumps(rows))
     assert run("sequence", script) == [[[1, 5], 1], [[1, 2, 5], 1], [[5], 1], [[1, 5], 1], [[5], 1]]

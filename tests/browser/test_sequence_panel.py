@@ -1,0 +1,228 @@
+"""The sequence diagram in a real JupyterLab: read by role and text, followed, zoomed, paused, opened, and driven by keys."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+from playwright.async_api import CDPSession, Locator, expect
+
+from tests.browser.conftest import OpenNotebook
+from tests.browser.lab import Notebook
+from tests.browser.looks import faint_texts, panels_that_overflow
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+SHOWN = """
+import asyncio
+from kit import connect, serve
+from kit.errors import HandshakeRefused
+from kit.panels.sequence import SequencePanel
+from tests.apps import app
+server = await serve(app, port=0)
+panel = SequencePanel(server)
+panel
+"""
+ECHO = """
+ana = await connect(server, "/ws", name="Ana")
+await ana.send_text("hello")
+await ana.receive_text()
+"""
+FORTY = "for number in range(20):\n    await ana.send_text(f'number {number}')\n    await ana.receive_text()"
+MANY = """
+for number in range(2_600):
+    await ana.send_text(f"number {number}")
+    await ana.receive_text()
+    if number % 50 == 0:
+        await asyncio.sleep(0.06)  # at the pace that the panel keeps up with
+"""
+EDGES = "(cells) => cells.map((cell) => cell.getBoundingClientRect()).map(({ left, right }) => [left, right])"
+SCROLL_UP = """async () => {
+  const box = document.querySelector("[role=log][aria-label='Sequence of events']"), seen = [];
+  box.dispatchEvent(new WheelEvent("wheel"));
+  for (let y = box.scrollHeight; y > 0; y -= 2_000) {
+    box.scrollTop = y;
+    await new Promise(requestAnimationFrame);
+    await new Promise(requestAnimationFrame);
+    seen.push(box.querySelectorAll("[role=button]").length);
+  }
+  return [seen, box.scrollHeight];
+}"""
+
+
+def panel_of(notebook: Notebook) -> Locator:
+    return notebook.page.get_by_role("region", name="Sequence of server main", exact=True)
+
+
+def log_of(notebook: Notebook) -> Locator:
+    return panel_of(notebook).get_by_role("log", name="Sequence of events")
+
+
+def event(notebook: Notebook, start: str) -> Locator:
+    """The events whose words begin so."""
+    return panel_of(notebook).locator(f'[role=button][aria-label^="{start}"]')
+
+
+async def busy_seconds(session: CDPSession) -> float:
+    """How long the page's thread has worked so far, drawing included."""
+    return next(metric["value"] for metric in (await session.send("Performance.getMetrics"))["metrics"] if metric["name"] == "TaskDuration")
+
+
+async def button(notebook: Notebook, name: str) -> Locator:
+    return panel_of(notebook).get_by_role("button", name=name, exact=True)
+
+
+async def test_an_echo_is_read_by_role_and_words(open_notebook: OpenNotebook) -> None:
+    async with open_notebook(SHOWN) as notebook:
+        await notebook.run_all()
+        await expect(log_of(notebook)).to_contain_text("Connect a client and say something")
+        await notebook.execute(ECHO)
+        await expect(event(notebook, "Ana to handler 1: GET /ws, ")).to_have_count(1)
+        await expect(event(notebook, "handler 1 to Ana: 101, accept, ")).to_have_count(1)
+        await expect(event(notebook, "Ana to handler 1: text “hello”, ")).to_have_count(1)
+        await expect(event(notebook, "handler 1 to Ana: text “hello”, ")).to_have_count(1)
+        headings = panel_of(notebook).get_by_role("columnheader")
+        await expect(headings).to_have_text(["1Ana", "1handler 1"])
+        assert notebook.page_errors == []
+
+
+async def test_keys_move_open_zoom_and_close(open_notebook: OpenNotebook) -> None:
+    async with open_notebook(SHOWN) as notebook:
+        await notebook.run_all()
+        await notebook.execute(ECHO.replace('"hello"', """'{"a": [1, 2]}'"""))
+        keyboard, down = notebook.page.keyboard, event(notebook, "handler 1 to Ana: text “{")
+        await expect(down).to_have_count(1)
+        await log_of(notebook).focus()
+        await keyboard.press("End")
+        await expect(down).to_be_focused()
+        await keyboard.press("ArrowUp")
+        await expect(event(notebook, "Ana to handler 1: text “{")).to_be_focused()
+        await keyboard.press("Enter")
+        details = panel_of(notebook).get_by_role("region", name="Details")
+        await expect(details).to_contain_text("the client's end at +")
+        await expect(details).to_contain_text("masked with")
+        assert '"a": [\n    1,\n    2\n  ]' in await details.inner_text()
+        await expect(event(notebook, "Ana to handler 1: text “{")).to_have_attribute("aria-expanded", "true")
+        scale = panel_of(notebook).get_by_role("status", name="Scale of time")
+        await expect(scale).to_have_text("1 ms = 20 px")
+        await keyboard.press("+")
+        await expect(scale).to_have_text("1 ms = 100 px")
+        await keyboard.press("-")
+        await keyboard.press("-")
+        await expect(scale).to_have_text("100 ms = 40 px")
+        await keyboard.press("0")
+        await expect(scale).to_have_text("1 ms = 20 px")
+        await keyboard.press("Escape")
+        await expect(details).to_be_hidden()
+        await expect(notebook.page.locator(".jp-Notebook")).to_have_class(re.compile("jp-mod-commandMode"))
+        assert notebook.page_errors == []
+
+
+async def test_scrolling_back_stops_following_and_the_end_takes_it_up_again(open_notebook: OpenNotebook) -> None:
+    async with open_notebook(SHOWN) as notebook:
+        await notebook.run_all()
+        await notebook.execute(ECHO)
+        await notebook.execute(FORTY)
+        await expect(event(notebook, "handler 1 to Ana: text “number 19”")).to_be_visible()
+        await log_of(notebook).hover()
+        await notebook.page.mouse.wheel(0, -400)
+        follow = await button(notebook, "Follow")
+        await expect(follow).to_have_attribute("aria-pressed", "false")
+        top = await log_of(notebook).evaluate("(box) => box.scrollTop")
+        await notebook.execute("await ana.send_text('last')\nawait ana.receive_text()")
+        await expect(event(notebook, "Ana to handler 1: text “number 1")).not_to_have_count(0)
+        assert await log_of(notebook).evaluate("(box) => box.scrollTop") == top
+        await follow.click()
+        await expect(event(notebook, "handler 1 to Ana: text “last”")).to_be_in_viewport()
+        await expect(await button(notebook, "Following")).to_have_attribute("aria-pressed", "true")
+
+
+async def test_pause_filter_clear_and_pings(open_notebook: OpenNotebook) -> None:
+    async with open_notebook(SHOWN) as notebook:
+        await notebook.run_all()
+        await notebook.execute(ECHO)
+        await expect(event(notebook, "handler 1 to Ana: text “hello”")).to_have_count(1)
+        await (await button(notebook, "Pause")).click()
+        await notebook.execute("await ana.send_text('meanwhile')\nawait ana.receive_text()\nawait ana.ping()")
+        await expect(panel_of(notebook).get_by_role("button", name="Resume · ")).to_be_visible()
+        await expect(event(notebook, "Ana to handler 1: text “meanwhile”")).to_have_count(0)
+        await panel_of(notebook).get_by_role("button", name="Resume · ").click()
+        await expect(event(notebook, "Ana to handler 1: text “meanwhile”")).to_have_count(1)
+        await (await button(notebook, "2 pings/pongs hidden")).click()
+        await expect(event(notebook, "Ana to handler 1: ping")).to_have_count(1)
+        await panel_of(notebook).get_by_role("searchbox", name="Filter: events").fill("meanwhile")
+        await expect(panel_of(notebook).locator("[role=button][data-key]")).to_have_count(2)
+        await panel_of(notebook).get_by_role("searchbox", name="Filter: events").fill("")
+        await (await button(notebook, "Clear")).click()
+        await expect(panel_of(notebook).locator("[role=button][data-key]")).to_have_count(0)
+        await notebook.execute("await ana.close()")
+        await expect(event(notebook, "Ana to handler 1: close 1000")).to_have_count(1)
+        assert notebook.page_errors == []
+
+
+async def test_what_waits_says_for_how_long_and_what_ended_can_be_folded(open_notebook: OpenNotebook) -> None:
+    async with open_notebook(SHOWN) as notebook:
+        await notebook.run_all()
+        await notebook.execute('for name in ("Cleo", "Dan"):\n    async with connect(server, "/ws", name=name):\n        pass')
+        await notebook.execute('ben = await connect(server, "/silent", name="Ben")\nawait ben.send_text("anybody?")')
+        await notebook.execute('flood = await connect(server, "/flood", name="Eve")')
+        log = log_of(notebook)
+        await expect(event(notebook, "Ben to handler 3: text “anybody?”")).to_have_attribute("aria-label", re.compile("not received yet$"))
+        await expect(log).to_contain_text("unread")
+        await expect(log).to_contain_text("send waits")
+        await notebook.page.keyboard.press("Escape")
+        await (await button(notebook, "Hide 2 ended lanes")).click()
+        await expect(panel_of(notebook).get_by_role("columnheader")).to_have_count(4)
+        await expect(await button(notebook, "2 ended lanes hidden")).to_have_attribute("aria-pressed", "true")
+        await (await button(notebook, "2 ended lanes hidden")).click()
+        await expect(panel_of(notebook).get_by_role("columnheader")).to_have_count(8)
+        await notebook.execute("await flood.abort()")
+        await expect(event(notebook, "Eve to handler 4: dropped, no Close frame")).to_have_count(1)
+        assert notebook.page_errors == []
+
+
+async def test_five_thousand_events_are_in_sight_one_screen_at_a_time(open_notebook: OpenNotebook) -> None:
+    async with open_notebook(SHOWN, MANY) as notebook:
+        await notebook.run(0)
+        await notebook.execute(ECHO)
+        await notebook.run(1)
+        await expect(event(notebook, "handler 1 to Ana: text “number 2599”")).to_have_count(1)
+        await expect(panel_of(notebook)).to_contain_text("earlier events are not kept")
+        session = await notebook.page.context.new_cdp_session(notebook.page)
+        await session.send("Performance.enable", {"timeDomain": "threadTicks"})  # the page's own time, however busy the machine is
+        before = await busy_seconds(session)
+        drawn, height = await notebook.page.evaluate(SCROLL_UP)
+        busy = await busy_seconds(session) - before
+        assert height > 5_000 * 24
+        assert min(drawn) >= 5
+        assert max(drawn) < 80
+        assert busy / (2 * len(drawn)) < 1 / 60, "a frame of scrolling takes longer than a frame has"
+        assert notebook.page_errors == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+async def test_everything_is_readable_and_within_its_panel(open_notebook: OpenNotebook, dark: bool) -> None:
+    ends = """
+for path in ("/refuse/http", "/refuse/policy"):
+    try:
+        await connect(server, path, name=path[8:])
+    except HandshakeRefused:
+        pass
+for path in ("/end/raising", "/end/returning", "/silent"):
+    await connect(server, path, name=path[1:])
+server.timeline.note("Ana stops reading", kind="fault", connection=ana.connection, side="client", what="stall", phase="begins")
+"""
+    async with open_notebook(SHOWN, dark=dark) as notebook:
+        await notebook.run_all()
+        await notebook.execute(ECHO + ends)
+        await expect(event(notebook, "Ana: Ana stops reading")).to_have_count(1)
+        for width in (1000, 620, 360):
+            await notebook.page.set_viewport_size({"width": width, "height": 1000})
+            await expect(event(notebook, "Ana: Ana stops reading")).to_have_count(1)
+            assert await faint_texts(notebook.page) == []
+            assert await panels_that_overflow(notebook.page) == []
+            names = sorted(await panel_of(notebook).get_by_role("columnheader").evaluate_all(EDGES))
+            assert all(right <= left + 0.5 for (_, right), (left, _) in itertools.pairwise(names)), "no name runs into the next"
+        await notebook.page.set_viewport_size({"width": 1000, "height": 1000})
+        assert notebook.page_errors == []

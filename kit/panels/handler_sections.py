@@ -11,7 +11,7 @@ from kit.timeline import Connection
 
 __all__ = ["Sections"]
 
-_SECTIONS_LIMIT = 12
+_SECTIONS_LIMIT = 8
 _VISITED_LIMIT = 5
 
 
@@ -20,7 +20,8 @@ class Sections:
 
     def __init__(self) -> None:
         self._listings: dict[Any, Listing] = {}  # by what they are of
-        self._declared: dict[str, Listing] = {}
+        self._served: dict[str, Listing] = {}  # the endpoints
+        self._needed: dict[str, Listing] = {}  # their dependencies
         self._visited: dict[str, Listing] = {}  # the reader's other functions, in which handlers have been
         self._endpoints: list[Endpoint] = []
         self.hidden = 0  # how many more there are
@@ -28,7 +29,7 @@ class Sections:
     @property
     def shown(self) -> list[Listing]:
         """What is shown now, in its order."""
-        return [*self._declared.values(), *(listing for key, listing in self._visited.items() if key not in self._declared)]
+        return list((self._served | self._visited | self._needed).values())
 
     @property
     def paths(self) -> dict[str, str]:
@@ -40,10 +41,10 @@ class Sections:
         newest = [max((connection.number for connection in connections if endpoint.serves(connection.path)), default=0) for endpoint in endpoints]
         order = sorted(range(len(endpoints)), key=lambda index: -newest[index])
         self._endpoints = [endpoints[index] for index in order if newest[index] or not any(newest)]
-        functions = [function for endpoint in self._endpoints for function in (endpoint.function, *endpoint.dependencies)]
-        declared = {listing.key: listing for listing in map(self._listing, functions)}
-        self.hidden = max(0, len(declared) - _SECTIONS_LIMIT)
-        self._declared = dict(list(declared.items())[:_SECTIONS_LIMIT])
+        served = {listing.key: listing for listing in [self._listing(endpoint.function) for endpoint in self._endpoints]}
+        needed = {listing.key: listing for endpoint in self._endpoints for listing in map(self._listing, endpoint.dependencies)}
+        self.hidden = max(0, len(served) - _SECTIONS_LIMIT) + max(0, len(needed) - _SECTIONS_LIMIT)
+        self._served, self._needed = dict(list(served.items())[:_SECTIONS_LIMIT]), dict(list(needed.items())[:_SECTIONS_LIMIT])
 
     def place(self, line: Line | None, path: str) -> tuple[str, int]:
         """The key and line number of where ``line`` is shown; without one, of the head of the endpoint that serves ``path``."""

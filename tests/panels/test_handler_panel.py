@@ -121,9 +121,9 @@ async def reading(client: Client) -> None:
 async def test_before_anybody_connects_it_shows_every_endpoint_and_says_what_to_do(serving: Server, show: Show, eventually: Eventually) -> None:
     seen = Seen(show(HandlerPanel(serving)))
     await eventually(lambda: seen.titles)
-    assert seen.titles == ["talk", "opened", "tasks", "short", "Greeter"]
+    assert seen.titles == ["talk", "tasks", "short", "Greeter", "opened"]
     assert seen.newest("state")["hint"].startswith("Nobody is connected now.")
-    assert [section["path"] for section in seen.newest("sections")] == ["/ws/{name}", "", "/tasks", "/short", "/class"]
+    assert [section["path"] for section in seen.newest("sections")] == ["/ws/{name}", "/tasks", "/short", "/class", ""]
 
 
 async def test_the_source_is_the_readers_with_its_decorators_and_line_numbers(serving: Server, show: Show, eventually: Eventually) -> None:

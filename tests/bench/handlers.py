@@ -1,6 +1,6 @@
 """What HandlerPanel costs, measured: microseconds a look at one handler, and echoes with the panel displayed and without.
 
-Run it by hand: ``python tests/bench/handlers.py``. Absolute times drift with the machine; the ratios hold.
+Run it by hand, from the repository's root: ``python -m tests.bench.handlers``. Absolute times drift with the machine; the ratios hold.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ async def waiting(server: Server, count: int) -> AsyncIterator[list[Client]]:
     """So many clients whose handlers wait."""
     clients = [await connect(server, "/ws", name=f"client {number}") for number in range(count)]
     for client in clients:
-        while client.connection.handler_task is None or client.connection.application_state != "CONNECTED":
+        while client.connection.handler_task is None or client.connection.application_state != "CONNECTED":  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     try:
         yield clients

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from fastapi.routing import iter_route_contexts
@@ -12,7 +13,7 @@ from starlette.routing import Host, Mount, WebSocketRoute, compile_path
 from kit.listing import code_of
 from kit.source import is_readers
 
-__all__ = ["Endpoint", "endpoints_of"]
+__all__ = ["Endpoint", "Routing", "endpoints_of"]
 
 _DEPTH_LIMIT = 10
 
@@ -35,6 +36,18 @@ class Endpoint(NamedTuple):
     def serves(self, path: str) -> bool:
         """Whether a client that asks for ``path`` gets here, or ``path`` is the route's own as it was written."""
         return path == self.path or self.pattern.match(path) is not None
+
+
+class Routing:
+    """An app's WebSocket endpoints, and which of them serves a path: the first that matches, as when a client connects."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        self.endpoints = endpoints_of(app)
+        self.endpoint_of: Callable[[str], Endpoint | None] = lru_cache(4096)(self._first_that_serves)
+
+    def _first_that_serves(self, path: str) -> Endpoint | None:
+        return next((endpoint for endpoint in self.endpoints if endpoint.pattern.match(path)), None)
 
 
 def endpoints_of(app: Any) -> list[Endpoint]:

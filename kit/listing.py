@@ -21,6 +21,7 @@ __all__ = ["Listing", "code_of", "listing_of"]
 _LINES_LIMIT = 500
 _LINE_CHARACTERS = 1_000
 _STRINGS = {getattr(tokenize, name) for name in ("STRING", "FSTRING_START", "FSTRING_MIDDLE", "FSTRING_END") if hasattr(tokenize, name)}
+_LINE_ENDS = (tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.COMMENT)
 
 Piece = tuple[str, str]
 
@@ -69,7 +70,7 @@ def code_of(thing: Any) -> CodeType | None:
     if inspect.isclass(thing):
         return next((member.__code__ for member in vars(thing).values() if inspect.isfunction(member)), None)
     function = getattr(thing, "__func__", thing)
-    return getattr(function, "__code__", None) or getattr(getattr(type(thing), "__call__", None), "__code__", None)
+    return getattr(function, "__code__", None) or getattr(vars(type(thing)).get("__call__"), "__code__", None)
 
 
 def listing_of(thing: Any) -> Listing:
@@ -146,10 +147,7 @@ def _kinds(tokens: Iterator[tokenize.TokenInfo]) -> Iterator[tuple[tokenize.Toke
         kind = "decorator" if decorating else _kind(token, before)
         if kind:
             yield token, kind
-        if token.type in (tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.COMMENT):
-            before = "\n"
-        else:
-            before = token.string
+        before = "\n" if token.type in _LINE_ENDS else token.string
 
 
 def _kind(token: tokenize.TokenInfo, before: str) -> str:

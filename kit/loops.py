@@ -20,7 +20,19 @@ import nest_asyncio
 
 from kit.errors import LoopStopped
 
-__all__ = ["HostLoop", "LoopThread", "Mailbox", "allow_nesting", "background", "current_loop", "new_event_loop", "panels", "run_on", "stop_shared_loops", "thread_frames"]
+__all__ = [
+    "HostLoop",
+    "LoopThread",
+    "Mailbox",
+    "allow_nesting",
+    "background",
+    "current_loop",
+    "new_event_loop",
+    "panels",
+    "run_on",
+    "stop_shared_loops",
+    "thread_frames",
+]
 
 T = TypeVar("T")
 

@@ -26,6 +26,7 @@ __all__ = ["Line", "Suspension", "connection_of", "suspension_of", "suspensions_
 _STEPS_LIMIT = 200
 _TASKS_LIMIT = 50
 _DEPTH_LIMIT = 8
+_ATTEMPTS = 3
 # What Python puts between a frame and what it waits for; all of them hold what they wrap where the garbage collector finds it.
 _WRAPPERS = {"async_generator_asend", "async_generator_athrow", "coroutine_wrapper", "anext_awaitable", "FutureIter"}
 _SUSPENDABLE = (CoroutineType, AsyncGeneratorType, GeneratorType, asyncio.Future)
@@ -135,6 +136,20 @@ def connection_of(task: Task) -> Connection | None:
 
 
 def _suspension(task: Task, view: _View, seen: set[Task], depth: int = 0) -> Suspension:
+    """Where a task is; ``seen`` gets the tasks that it waits for. What was read while it went on is read again."""
+    for _ in range(_ATTEMPTS):
+        waiter, found = getattr(task, "_fut_waiter", None), set(seen)
+        try:
+            suspension = _read(task, view, found, depth)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):  # a frame was gone before it was read
+            continue
+        if getattr(task, "_fut_waiter", None) is waiter:
+            seen |= found
+            return suspension
+    return Suspension((), Wait("ready"))
+
+
+def _read(task: Task, view: _View, seen: set[Task], depth: int) -> Suspension:
     root = task.get_coro()
     if getattr(root, "cr_running", False):
         return _running(root, view)

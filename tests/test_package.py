@@ -61,7 +61,7 @@ def test_the_modules_of_the_design_are_there() -> None:
     assert {"kit", "kit.server", "kit.client", "kit.loops", "kit.timeline", "kit.taps", "kit.closing"} <= MODULES.keys()
 
 
-@pytest.mark.parametrize("module", ["kit.timeline", "kit.printable", "kit.close_codes"])
+@pytest.mark.parametrize("module", ["kit.timeline", "kit.printable", "kit.close_codes", "kit.waiting"])
 def test_the_innermost_imports_nothing_of_the_kit(module: str) -> None:
     assert kit_imports(module) == set()
 

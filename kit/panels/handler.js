@@ -191,7 +191,7 @@ export function gutterBadges(marks) {
   const all = [...numbers];
   const shown = all.slice(0, all.length > 2 ? 1 : 2).map(([number, role]) => {
     const made = badge(number);
-    if (role !== "here") made.setAttribute("class", `${made.getAttribute("class")} kit-faint-badge`);
+    if (role !== "here") made.setAttribute("class", `kit-badge kit-c${colourOf(number)} kit-faint-badge`);
     made.setAttribute("aria-hidden", "true");
     return made;
   });

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from kit import loops
-from kit.endpoints import Endpoint, endpoints_of
+from kit.endpoints import Endpoint, Routing
 from kit.listing import Listing, code_of
 from kit.panels.base import Panel, front_end
 from kit.panels.handler_marks import Endings, Mark, Stopwatch, grouped, marks_of, name_of
@@ -22,6 +22,7 @@ __all__ = ["HandlerPanel"]
 
 PAUSE_SECONDS = 0.1  # between two looks, at least
 _COST = 0.03  # the share of one processor that looking may take
+_LOOKS_A_READING = 20  # the app's routes are read again this rarely
 _TURN = 20  # connections looked at before others get a turn
 
 
@@ -78,6 +79,8 @@ class HandlerPanel(Panel):
         self._marks: list[dict[str, Any]] = []
         self._state: dict[str, Any] = {"pill": self.server.state, "tone": "muted", "count": "", "blocked": "", "hint": "", "hidden": 0}
         self._said: dict[str, Any] = {}
+        self._routing: Routing | None = None
+        self._looks = 0
 
     def _follow(self) -> None:
         if not self._views or (self._watching is not None and not self._watching.done() and self._watching.get_loop() is asyncio.get_running_loop()):
@@ -120,9 +123,10 @@ class HandlerPanel(Panel):
     async def _look(self) -> float:
         """Look at every handler once; returns the seconds of processor time that it took."""
         spent, began = 0.0, time.thread_time()
-        endpoints, followed = self._followed()
+        routing = self._routing_now()
+        endpoints, followed = self._followed(routing)
         living = [connection for connection in followed if connection.handler_task is not None]
-        self._sections.choose(endpoints, followed)
+        self._sections.choose(endpoints, routing, followed)
         tasks = _tasks_of(living)
         own = {code for endpoint in endpoints if (code := code_of(endpoint.function)) is not None}
         blocked, marks = self.server.blocked, list[Mark]()
@@ -140,12 +144,22 @@ class HandlerPanel(Panel):
         self._state = self._header(living, blocked)
         return spent + time.thread_time() - began
 
-    def _followed(self) -> tuple[list[Endpoint], list[Connection]]:
-        endpoints, connections = endpoints_of(self.server.app), self.timeline.connections
+    def _routing_now(self) -> Routing:
+        """The app's routes, read again when the server has another app, and now and then because routes may be added."""
+        self._looks += 1
+        known, app = self._routing, self.server.app
+        if known is None or known.app is not app or self._looks % _LOOKS_A_READING == 0:
+            read = Routing(app)
+            if known is None or known.app is not app or read.endpoints != known.endpoints:
+                self._routing = known = read
+        return known
+
+    def _followed(self, routing: Routing) -> tuple[list[Endpoint], list[Connection]]:
+        connections = self.timeline.connections
         if self._path is None:
-            return endpoints, connections
-        endpoints = [endpoint for endpoint in endpoints if endpoint.serves(self._path)]
-        return endpoints, [connection for connection in connections if any(endpoint.serves(connection.path) for endpoint in endpoints)]
+            return routing.endpoints, connections
+        endpoints = [endpoint for endpoint in routing.endpoints if endpoint.serves(self._path)]
+        return endpoints, [connection for connection in connections if any(routing.endpoint_of(connection.path) is one for one in endpoints)]
 
     def _marks_of(self, connection: Connection, tasks: list[Any], own: set[Any], blocked: bool) -> list[Mark]:
         task = connection.handler_task

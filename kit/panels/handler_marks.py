@@ -55,11 +55,8 @@ class Stopwatch:
     def since(self, key: Any, suspension: Suspension, now: float, earliest: float) -> float:
         """When the task ``key`` got to where it is: now if it has moved since the last look, ``earliest`` if this is the first."""
         lines, witness = suspension.lines, suspension.witness
-        known = self._known.get(key)
-        if known is None:
-            since = earliest
-        else:
-            since = known[2] if known[0] == lines and known[1] is witness else now
+        known_lines, known_witness, since = self._known.get(key, (lines, witness, earliest))
+        since = since if known_lines == lines and known_witness is witness else now
         self._known[key] = (lines, witness, since)
         self._looked_at.add(key)
         return since

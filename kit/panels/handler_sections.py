@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from kit.endpoints import Endpoint
+from kit.endpoints import Endpoint, Routing
 from kit.listing import Listing, code_of, listing_of
 from kit.suspension import Line
 from kit.timeline import Connection
 
 __all__ = ["Sections"]
 
-_SECTIONS_LIMIT = 12
+_SECTIONS_LIMIT = 8
 _VISITED_LIMIT = 5
 
 
@@ -20,35 +20,39 @@ class Sections:
 
     def __init__(self) -> None:
         self._listings: dict[Any, Listing] = {}  # by what they are of
-        self._declared: dict[str, Listing] = {}
+        self._served: dict[str, Listing] = {}  # the endpoints
+        self._needed: dict[str, Listing] = {}  # their dependencies
         self._visited: dict[str, Listing] = {}  # the reader's other functions, in which handlers have been
         self._endpoints: list[Endpoint] = []
+        self._routing: Routing | None = None
         self.hidden = 0  # how many more there are
 
     @property
     def shown(self) -> list[Listing]:
         """What is shown now, in its order."""
-        return [*self._declared.values(), *(listing for key, listing in self._visited.items() if key not in self._declared)]
+        return list((self._served | self._visited | self._needed).values())
 
     @property
     def paths(self) -> dict[str, str]:
         """The route's path of each listing that is an endpoint's, by the listing's key."""
         return {self._listing(endpoint.function).key: endpoint.path for endpoint in self._endpoints}
 
-    def choose(self, endpoints: list[Endpoint], connections: list[Connection]) -> None:
+    def choose(self, endpoints: list[Endpoint], routing: Routing, connections: list[Connection]) -> None:
         """Follow these endpoints, by what connections they have had."""
-        newest = [max((connection.number for connection in connections if endpoint.serves(connection.path)), default=0) for endpoint in endpoints]
-        order = sorted(range(len(endpoints)), key=lambda index: -newest[index])
-        self._endpoints = [endpoints[index] for index in order if newest[index] or not any(newest)]
-        functions = [function for endpoint in self._endpoints for function in (endpoint.function, *endpoint.dependencies)]
-        declared = {listing.key: listing for listing in map(self._listing, functions)}
-        self.hidden = max(0, len(declared) - _SECTIONS_LIMIT)
-        self._declared = dict(list(declared.items())[:_SECTIONS_LIMIT])
+        self._routing = routing
+        newest = {id(routing.endpoint_of(connection.path)): connection.number for connection in connections}
+        order = sorted(endpoints, key=lambda endpoint: -newest.get(id(endpoint), 0))
+        self._endpoints = [endpoint for endpoint in order if id(endpoint) in newest] or endpoints
+        served = {listing.key: listing for listing in [self._listing(endpoint.function) for endpoint in self._endpoints]}
+        needed = {listing.key: listing for endpoint in self._endpoints for listing in map(self._listing, endpoint.dependencies)}
+        self.hidden = max(0, len(served) - _SECTIONS_LIMIT) + max(0, len(needed) - _SECTIONS_LIMIT)
+        self._served, self._needed = dict(list(served.items())[:_SECTIONS_LIMIT]), dict(list(needed.items())[:_SECTIONS_LIMIT])
 
     def place(self, line: Line | None, path: str) -> tuple[str, int]:
         """The key and line number of where ``line`` is shown; without one, of the head of the endpoint that serves ``path``."""
         if line is None:
-            listing = next((self._listing(endpoint.function) for endpoint in self._endpoints if endpoint.serves(path)), None)
+            endpoint = self._routing.endpoint_of(path) if self._routing is not None else None
+            listing = self._listing(endpoint.function) if endpoint is not None else None
             return (listing.key, listing.head_line) if listing is not None else ("", 0)
         listing = next((listing for listing in self.shown if listing.holds(*line)), None) or self._visit(line)
         return listing.key, line.number if listing.lines else 0

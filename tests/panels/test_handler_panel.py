@@ -79,6 +79,14 @@ async def short(websocket: WebSocket) -> None:
 class Greeter(WebSocketEndpoint):
     encoding = "text"
 
+    async def on_receive(self, websocket: WebSocket, data: str) -> None:
+        await websocket.send_text(f"hello {data}")
+
+
+made: dict[str, Any] = {"WebSocket": WebSocket}
+exec("async def of_nothing(websocket: WebSocket):\n    await websocket.accept()\n    await websocket.receive_text()\n", made)
+app.add_api_websocket_route("/exec", made["of_nothing"])
+
 
 class Seen:
     """What a view of the panel shows now."""
@@ -121,9 +129,9 @@ async def reading(client: Client) -> None:
 async def test_before_anybody_connects_it_shows_every_endpoint_and_says_what_to_do(serving: Server, show: Show, eventually: Eventually) -> None:
     seen = Seen(show(HandlerPanel(serving)))
     await eventually(lambda: seen.titles)
-    assert seen.titles == ["talk", "opened", "tasks", "short", "Greeter"]
+    assert seen.titles == ["talk", "tasks", "short", "Greeter", "of_nothing", "opened"]
     assert seen.newest("state")["hint"].startswith("Nobody is connected now.")
-    assert [section["path"] for section in seen.newest("sections")] == ["/ws/{name}", "", "/tasks", "/short", "/class"]
+    assert [section["path"] for section in seen.newest("sections")] == ["/ws/{name}", "/tasks", "/short", "/class", "/exec", ""]
 
 
 async def test_the_source_is_the_readers_with_its_decorators_and_line_numbers(serving: Server, show: Show, eventually: Eventually) -> None:
@@ -215,7 +223,16 @@ async def test_a_class_based_endpoint_is_marked_at_its_head_between_its_methods(
     seen = Seen(show(HandlerPanel(serving)))
     async with connect(serving, "/class", name="Ana"):
         mark = await eventually(lambda: seen.mark("Ana's handler waits for a message"))
-        assert (seen.titles, mark["line"]) == (["Greeter"], 0), "this class has no function of its own, so no source can be found"
+        assert seen.source_of(mark) == "class Greeter(WebSocketEndpoint):"
+
+
+async def test_a_handler_without_a_source_is_marked_all_the_same(serving: Server, show: Show, eventually: Eventually) -> None:
+    seen = Seen(show(HandlerPanel(serving)))
+    async with connect(serving, "/exec", name="Ana"):
+        mark = await eventually(lambda: seen.mark("Ana's handler waits for a message"))
+        (section,) = seen.newest("sections")
+        assert (section["key"], section["lines"], mark["line"]) == (mark["section"], (), 0)
+        assert section["note"].startswith("Python keeps no source for this function")
 
 
 async def test_many_on_one_line_share_a_sentence(serving: Server, show: Show, eventually: Eventually) -> None:

@@ -500,8 +500,13 @@ function render({ model, el }) {
     why.replaceChildren(...prose([now.why, now.stranger ? "Made by a stranger: no client of this kernel, so only the server's end is known." : ""].filter(Boolean).join(" ")));
     back.hidden = now.live;
     note(now.recording ? `Recording: ${now.recording}` : "");
-    const gone = [now.older ? `${now.older.toLocaleString("en")} older frames are not in this list.` : "", now.skipped ? `${now.skipped.toLocaleString("en")} Entries went by too fast to be looked at.` : ""];
-    older.textContent = gone.join(" ").trim();
+    const count = (number) => number.toLocaleString("en");
+    const gone = [
+      now.older ? `${count(now.older)} older frames are not in this list.` : "",
+      now.skipped ? `${count(now.skipped)} Entries go by too fast to be shown; they follow.` : "",
+      now.fallen ? `${count(now.fallen)} Entries, of all connections, are not in the Timeline any more.` : "",
+    ];
+    older.textContent = gone.filter(Boolean).join(" ");
     older.hidden = !older.textContent;
   }
 

@@ -130,6 +130,18 @@ def test_what_a_skipping_reader_missed_does_not_shift_the_pairs() -> None:
     assert seen_words(alone, None, None, stranger=True) == "Made by a stranger: only the server's end is known."
 
 
+def test_a_frame_that_was_written_before_the_list_begins_is_counted_and_not_put_at_its_end() -> None:
+    wire = Wire()
+    for text in ("old", "new"):
+        wire.server.outgoing(frame(text.encode(), mask=False))
+    begins = wire.timeline.last_number
+    for text in ("old", "new"):
+        wire.client.incoming(frame(text.encode(), mask=False))
+    fold = WireRows()
+    fold.feed(wire.timeline.entries(since=begins - 1))
+    assert ([(row.text, row.client_seconds is not None) for row in fold.rows], fold.dropped) == ([("new", True)], 1)
+
+
 def test_only_the_newest_rows_stay_and_the_others_are_counted() -> None:
     wire = Wire()
     for number in range(30):

@@ -120,9 +120,10 @@ async def test_a_frame_that_nobody_reads_is_told_again_once_it_is_read(server: S
     front_end = show(FramePanel(server))
     async with connect(server, "/flood") as client:
         await eventually(lambda: frames(front_end) and "client_entry" not in frames(front_end)[-1])
-        waiting = frames(front_end)[-1]["key"]
-        while "client_entry" not in next(row for row in frames(front_end) if row["key"] == waiting):
+        waiting = frames(front_end)[-1]
+        for _ in range(waiting["message"]):
             await client.receive_bytes(timeout=5)
+        await eventually(lambda: waiting["key"] in [row["key"] for row in complete(front_end)])
 
 
 async def test_it_looks_at_the_newest_connection_until_one_is_chosen(server: Server, show: Show, eventually: Eventually) -> None:

@@ -131,16 +131,24 @@ class WireRows:
 
     # Frames: what one end writes waits until the other end has read it.
 
-    def _fold_frame(self, entry: Entry) -> FrameRow:
+    def _fold_frame(self, entry: Entry) -> FrameRow | None:
         is_out = entry.kind == "frame-out"
         direction = "up" if (entry.side == "client") == is_out else "down"
         row = None if is_out else self._written(direction, _likeness(entry))
+        if row is None and self._is_older(direction, entry):
+            self.dropped += 1
+            return None
         if row is None:
             row = self._put(self._new_row(entry, direction))
             if is_out:
                 self._unread[direction].append((row, _likeness(entry)))
         row.saw(entry)
         return row
+
+    def _is_older(self, direction: str, entry: Entry) -> bool:
+        """Whether a frame comes before all that waits to be read: when it was written has fallen out of the Timeline."""
+        first = self._unread[direction][0][0].message if self._unread[direction] else None
+        return first is not None and entry.ordinal is not None and entry.ordinal < first
 
     def _written(self, direction: str, likeness: object) -> FrameRow | None:
         """The row of the frame that is now read; those written before it have been read too, though nobody saw it."""

@@ -72,7 +72,12 @@ def test_the_names_and_fates_of_connections_are_redacted_too() -> None:
 def test_a_secret_that_is_spread_over_fragments_is_not_written() -> None:
     timeline = Timeline()
     connection = timeline.open_connection("address")
-    for part, fin, opcode, ordinal in ((b'{"password": "s3c', False, "TEXT", 1), (b'r3t"}', True, "CONT", 1), (b"harm", False, "TEXT", 2), (b"less", True, "CONT", 2)):
+    for part, fin, opcode, ordinal in (
+        (b'{"password": "s3c', False, "TEXT", 1),
+        (b'r3t"}', True, "CONT", 1),
+        (b"harm", False, "TEXT", 2),
+        (b"less", True, "CONT", 2),
+    ):
         fields = {"kind": "frame-out", "text": part.decode(), "size": len(part), "payload": part, "ordinal": ordinal}
         fields["details"] = {**FRAME, "opcode": opcode, "fin": fin}
         timeline.recorder(connection, "client", lambda _payload, fields: fields)(b"", fields)
@@ -133,7 +138,17 @@ async def test_what_both_sides_really_did_is_read_back_the_same(eventually: Call
             pass
         await eventually(lambda: len(server.timeline.connections) == 6 and not any(connection.open for connection in server.timeline.connections))
     timeline = server.timeline
-    assert {entry.kind for entry in timeline.entries()} >= {"request", "response", "frame-in", "frame-out", "asgi-send", "asgi-receive", "error", "end", "notice"}
+    assert {entry.kind for entry in timeline.entries()} >= {
+        "request",
+        "response",
+        "frame-in",
+        "frame-out",
+        "asgi-send",
+        "asgi-receive",
+        "error",
+        "end",
+        "notice",
+    }
     text = write_recording(timeline)
     again = read_recording(text)
     assert again.entries() == [as_read(entry) for entry in safe_entries(timeline.entries())]
@@ -158,7 +173,7 @@ def as_read(entry: Entry) -> Entry:
 def test_any_entries_come_back_the_same(seed: int) -> None:
     """A property: entries, written and read, are the same redacted Entries."""
     chance = random.Random(seed)
-    alphabet = "ab \x00\n\r\u2028\ud83d漢🌍\u202e\"\\=:token"
+    alphabet = 'ab \x00\n\r\u2028\ud83d漢🌍\u202e"\\=:token'
     text = lambda: "".join(chance.choice(alphabet) for _ in range(chance.randrange(40)))  # noqa: E731
     connections = [Connection(number, name=text(), path=text(), close_frames=[("client", 1000, text())]) for number in range(1, 4)]
     first, entries = chance.randrange(1, 1_000), []
@@ -193,7 +208,7 @@ async def test_text_bytes_and_files_are_read_alike(server: Server, tmp_path: Pat
         (json.dumps(HEAD | {"version": 2}), 1, "expected version 1, got 2"),
         (json.dumps(HEAD | {"version": True}), 1, "expected version 1"),
         (json.dumps(HEAD | {"more": 1}), 1, "with the fields format"),
-        (file_of('{"entry": {"numb'), 2, "expected a JSON object, got '{\"entry\": {\"numb"),
+        (file_of('{"entry": {"numb'), 2, 'expected a JSON object, got \'{"entry": {"numb'),
         (file_of("[1]"), 2, "expected a JSON object"),
         (file_of("x" * 500), 2, "…"),
         (file_of({"what": 1}), 2, '"connection" or "entry" alone'),

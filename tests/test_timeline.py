@@ -256,6 +256,7 @@ def test_only_the_newest_thousand_connections_are_listed_and_numbers_go_on() -> 
 
 # Export and redaction.
 
+
 def test_a_compressed_frame_loses_its_payload_because_nobody_can_see_what_it_holds() -> None:
     details = {"opcode": "BINARY", "compressed": True}
     entry = Entry(1, 0.0, 1, "client", "frame-out", "2a 4e", size=2, payload=b"*N", details=details).redacted()

@@ -51,7 +51,7 @@ export function frameFields(hex, payload, perRow = 32) {
     ...head.rsv.map((bit, index) => ({ name: `RSV${index + 1}`, bits: String(bit), says: "" })),
     { name: "opcode", bits: all.slice(4, 8), says: head.name },
     { name: "MASK", bits: all[8], says: "" },
-    { name: "length", bits: all.slice(9, 16), says: head.lengthBits === 7 ? String(head.length) : `${head.length}: ${head.lengthBits} bits follow` },
+    { name: "length", bits: all.slice(9, 16), says: head.lengthBits === 7 ? String(head.length) : `${head.length} = ${head.lengthBits} bits` },
   ];
   if (head.extended) fields.push({ name: "extended length", bits: bits(head.extended), says: BigInt(`0x${head.extended}`).toLocaleString("en") });
   if (head.key) fields.push({ name: "masking key", bits: bits(head.key), says: head.key.match(/../g).join(" ") });
@@ -193,7 +193,7 @@ function bitBox({ name, bits, says }) {
 }
 
 /** Mask, key and payload under each other, the first bytes of them. */
-export function maskTable(payload, keyHex, most = 12) {
+export function maskTable(payload, keyHex, most = 8) {
   const plain = payload.slice(0, most);
   const key = bytesOfHex(keyHex);
   const line = (title, cells) => h("tr", {}, h("th", { scope: "row" }, title), ...cells.map((cell) => h("td", {}, cell)));
@@ -218,8 +218,7 @@ export function handshakeElement(found) {
 }
 
 function acceptElement({ steps, right }) {
-  const list = h("dl", { class: "kit-frame-headers" });
-  for (const [step, value] of steps) list.append(h("dt", {}, step), h("dd", {}, value));
+  const list = h("ol", { class: "kit-frame-steps" }, ...steps.map(([step, value]) => h("li", {}, h("div", {}, step), h("code", { class: "kit-code" }, value))));
   return h(
     "details",
     { class: "kit-frame-accept" },
@@ -451,7 +450,7 @@ function render({ model, el }) {
     "section",
     { class: "kit-panel kit-frame-panel", "aria-label": model.get("title") },
     h("header", { class: "kit-header" }, h("strong", {}, "Frames"), badgePlace, connections, fate, h("span", { class: "kit-spring" }), says, back, tool("Open…", () => file.click(), { "data-local": null }), tool("Export", () => ask("export"), { "data-local": null }), file),
-    h("div", { class: "kit-frame-tools", role: "toolbar", "aria-label": "Which frames" }, direction, kind, h("span", { class: "kit-frame-finding" }, find, isRegular, before, after, only, count), h("span", { class: "kit-spring" }), pause, clear),
+    h("div", { class: "kit-frame-tools", role: "toolbar", "aria-label": "Which frames" }, direction, kind, h("span", { class: "kit-frame-finding" }, find, isRegular, before, after, only, count), h("span", { class: "kit-frame-keeping" }, pause, clear)),
     problem,
     why,
     older,
@@ -501,8 +500,13 @@ function render({ model, el }) {
     why.replaceChildren(...prose([now.why, now.stranger ? "Made by a stranger: no client of this kernel, so only the server's end is known." : ""].filter(Boolean).join(" ")));
     back.hidden = now.live;
     note(now.recording ? `Recording: ${now.recording}` : "");
-    const gone = [now.older ? `${now.older.toLocaleString("en")} older frames are not in this list.` : "", now.skipped ? `${now.skipped.toLocaleString("en")} Entries went by too fast to be looked at.` : ""];
-    older.textContent = gone.join(" ").trim();
+    const count = (number) => number.toLocaleString("en");
+    const gone = [
+      now.older ? `${count(now.older)} older frames are not in this list.` : "",
+      now.skipped ? `${count(now.skipped)} Entries go by too fast to be shown; they follow.` : "",
+      now.fallen ? `${count(now.fallen)} Entries, of all connections, are not in the Timeline any more.` : "",
+    ];
+    older.textContent = gone.filter(Boolean).join(" ");
     older.hidden = !older.textContent;
   }
 
@@ -647,7 +651,7 @@ export function rowElement(row, state, found) {
   }
   const unread = unreadWords(row, state);
   const fragment = fragmentWords(row);
-  const size = row.header ? h("small", {}, ` ${readHeader(row.header).lengthBits} bit`) : "";
+  const size = row.header ? h("small", {}, `${readHeader(row.header).lengthBits} bit`) : "";
   return h(
     "div",
     attributes,
@@ -677,7 +681,7 @@ function inspector(onSay) {
   let row = null;
   let found = null;
   let payload = new Uint8Array();
-  let view = "Text";
+  let view = ""; // as the reader has chosen it; until then text as text, bytes as hex
   let hexShown = HEX_STEP_BYTES;
   let perRow = 0;
   const element = h("div", { class: "kit-glass", role: "group", "aria-label": "The chosen frame", tabindex: "0" });
@@ -739,7 +743,7 @@ function inspector(onSay) {
     const key = readHeader(row.header).masked && readHeader(row.header).key;
     const views = { Text: found.text !== null && textView, JSON: found.tree && (() => h("div", { class: "kit-frame-json" }, treeElement(found.tree))), Hex: hexView, Masking: key && (() => maskTable(payload, key)) };
     const able = Object.keys(views).filter((name) => views[name]);
-    const now = able.includes(view) ? view : able[0];
+    const now = able.includes(view) ? view : row.kind === "text" ? able[0] : "Hex";
     const buttons = able.map((name) =>
       tool(name, () => {
         view = name;

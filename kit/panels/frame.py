@@ -178,8 +178,10 @@ class FramePanel(Panel):
             self._read()
             return {**self._reset(), "reset": True}
         self._skipped += skipped
+        self._untold = self._untold or skipped > 0
         rows = self._feed(entries)
         if self._untold and len(rows) <= _ROWS_A_MESSAGE // 5:
+            self._read()  # the flood is over: what was skipped is still in the Timeline
             return {**self._reset(), "reset": True}
         self._slow_down(len(rows))
         state = self._state()
@@ -206,6 +208,7 @@ class FramePanel(Panel):
             "stranger": looked is not None and looked.name == "stranger",
             "older": self._fold.dropped,
             "skipped": self._skipped,
+            "fallen": self.timeline.statistics().entries_dropped,
             "recording": self._recording,
             "live": self._live is self.timeline,
             **_fate(looked),

@@ -86,7 +86,7 @@ async def server() -> AsyncIterator[Server]:
         yield serving
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def tab(browser: Browser, server: Server) -> AsyncIterator[Tab]:
     page = await browser.new_page()
     opened = Tab(page, server)
@@ -155,6 +155,7 @@ async def test_a_page_that_is_left_closes_with_1001_by_itself(tab: Tab, eventual
     await tab.page.goto("about:blank")
     own = tab.server.timeline.connections[-1]
     await eventually(lambda: over(own))
+    await tab.page.goto(f"{tab.server.url}/page")
     assert own.close_frames[0] == ("client", 1001, "")
     assert dict(explain(own).table)["Browser"].startswith("Sends 1001 by itself when its page is left")
 

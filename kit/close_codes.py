@@ -39,7 +39,9 @@ _CODES = {
     1006: CodeWords("abnormal closure", "the socket ended without a Close frame; this number is never sent"),
     1007: CodeWords("invalid payload", "a text message was not valid UTF-8", "Encode text as UTF-8, or send it as bytes."),
     1008: CodeWords("policy violation", "the server does not allow this; often: not logged in", "Bring what the server asks for, often a token or a cookie."),
-    1009: CodeWords("message too big", "a message was longer than the other side takes", "Send less at once, or let the receiver take more: `max_message_bytes`."),
+    1009: CodeWords(
+        "message too big", "a message was longer than the other side takes", "Send less at once, or let the receiver take more: `max_message_bytes`."
+    ),
     1010: CodeWords("mandatory extension", "the client needs an extension that the server did not offer", "Switch that extension on at the server."),
     1011: CodeWords("internal error", "the server failed, or a ping got no answer in time", "Look for an error in the server's log."),
     1012: CodeWords("service restart", "the server is being restarted; connect again", "Connect again."),
@@ -52,7 +54,9 @@ _CODES = {
 }
 _OWN = CodeWords("the application's own code", "its meaning is agreed between this app and its clients")
 _LIBRARYS = CodeWords("a library's or framework's code", "such a code is registered with IANA by whoever uses it; this one was not when this was written")
-_UNASSIGNED = CodeWords("not assigned", "numbers up to 2999 belong to the protocol, and this one has no meaning yet", "Use 1000, or 4000 to 4999 for your own meaning.")
+_UNASSIGNED = CodeWords(
+    "not assigned", "numbers up to 2999 belong to the protocol, and this one has no meaning yet", "Use 1000, or 4000 to 4999 for your own meaning."
+)
 _INVALID = CodeWords(
     "not a valid close code", "codes below 1000 are not used, and 5000 and above do not exist", "Use 1000, or 4000 to 4999 for your own meaning."
 )
@@ -67,7 +71,9 @@ _STATUSES = {
     404: StatusWords("Nothing is served at this path.", "Check the path."),
     405: StatusWords("A WebSocket handshake is a GET (RFC 6455 §4.1); this request was of another method.", "Send a GET."),
     408: StatusWords("The handshake did not come to its end in time; the time is the server's `handshake_timeout_seconds`.", "Send the whole request at once."),
-    422: StatusWords("The server did not accept what the handshake brought: a parameter is missing or has the wrong form.", "Read the body; it names the parameter."),
+    422: StatusWords(
+        "The server did not accept what the handshake brought: a parameter is missing or has the wrong form.", "Read the body; it names the parameter."
+    ),
     426: StatusWords("This address wants another protocol or another version of it.", "Send `Upgrade: websocket` and `Sec-WebSocket-Version: 13`."),
     429: StatusWords("This client asks too often.", "Wait as long as the header Retry-After says."),
     431: StatusWords("The request's headers are too large.", "Send fewer or shorter cookies."),
@@ -102,6 +108,8 @@ def status_words(status: int) -> StatusWords:
     if status in _STATUSES:
         return _STATUSES[status]
     if 300 <= status < 400:
-        return StatusWords("The server sends the client elsewhere, which a WebSocket handshake seldom follows.", "Connect to the address in the header Location.")
+        return StatusWords(
+            "The server sends the client elsewhere, which a WebSocket handshake seldom follows.", "Connect to the address in the header Location."
+        )
     at_fault = "the server failed" if status >= 500 else "the server answered with HTTP instead of switching to WebSocket"
     return StatusWords(f"{at_fault[0].upper()}{at_fault[1:]}.", "Read the body of its answer.")

@@ -44,8 +44,7 @@ class Explanation:
 
     def _repr_mimebundle_(self, include: Iterable[str] | None = None, exclude: Iterable[str] | None = None) -> dict[str, str]:
         """How IPython shows it: static, and with secrets blotted out, because it is saved with the notebook."""
-        words = f"{self.sentence} {self.advice}".strip()
-        return {"text/html": as_html(self.headline, words, self.severity, self.table), "text/plain": as_text(str(self), self.table)}
+        return {"text/html": as_html(self.headline, self.sentence, self.severity, self.table), "text/plain": as_text(str(self), self.table)}
 
 
 def explain(connection: Ended) -> Explanation:

@@ -17,11 +17,11 @@ _LINES = {"good": "#1a9c5b", "warning": "#b8860b", "bad": "#d0453d"}
 _CELL = "padding:4px 0;border:0;border-top:1px solid #8884;text-align:left;vertical-align:top;white-space:normal;overflow-wrap:anywhere;"
 
 
-def as_html(headline: str, words: str, severity: str, table: Iterable[Fact]) -> str:
-    """The headline, the sentence and the table; whatever came over the wire is text in it, never markup."""
+def as_html(headline: str, sentence: str, severity: str, table: Iterable[Fact]) -> str:
+    """The headline, the sentence and the table, which ends with what to change; whatever came over the wire is text in it, never markup."""
     rows = "".join(_row(*fact) for fact in table)
-    says = f'<div style="margin:0 0 8px"><strong>{_safe(headline)}.</strong> {_prose(words)}</div>'
-    grid = f'<table style="border-collapse:collapse;font-size:12px;margin:0;width:100%"><tbody>{rows}</tbody></table>' if rows else ""
+    says = f'<div style="margin:0 0 8px"><strong>{_safe(headline)}.</strong> {_prose(sentence)}</div>'
+    grid = f'<table style="border-collapse:collapse;font-size:12px;margin:0;table-layout:auto;width:100%"><tbody>{rows}</tbody></table>' if rows else ""
     box = "border:1px solid #8884;border-radius:8px;box-sizing:border-box;font-size:13px;line-height:1.45;max-width:720px;padding:10px 14px"
     return f'<div style="{box};border-left:3px solid {_LINES.get(severity, "#8884")}">{says}{grid}</div>'
 

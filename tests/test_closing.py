@@ -54,7 +54,20 @@ def test_whoever_sent_the_first_close_frame_has_closed(side: str, who: str) -> N
     assert (explanation.pill, explanation.severity, explanation.advice) == ("closed 1000", "good", "")
 
 
-@pytest.mark.parametrize(("code", "severity"), [(1000, "good"), (1001, "good"), (4000, "good"), (3001, "good"), (3000, "warning"), (1014, "warning"), (1008, "warning"), (1009, "warning"), (1011, "warning")])
+@pytest.mark.parametrize(
+    ("code", "severity"),
+    [
+        (1000, "good"),
+        (1001, "good"),
+        (4000, "good"),
+        (3001, "good"),
+        (3000, "warning"),
+        (1014, "warning"),
+        (1008, "warning"),
+        (1009, "warning"),
+        (1011, "warning"),
+    ],
+)
 def test_a_code_that_tells_of_trouble_is_a_warning(code: int, severity: str) -> None:
     assert explain(ended(close_frames=[("server", code, "")])).severity == severity
 

@@ -42,6 +42,7 @@ function render({ model, el }) {
 
   const panel = h("section", { class: "kit-panel kit-chat-panel", "aria-label": model.get("title") }, header, log.list, actions, sendForm, connectForm);
   el.replaceChildren(panel);
+  log.list.addEventListener("click", (event) => event.target.closest(".kit-ended")?.lastElementChild.scrollIntoView({ block: "nearest" })); // a table just opened
   const { ask, close } = connectView(model, el, panel, receive);
 
   code.addEventListener("keydown", (event) => {

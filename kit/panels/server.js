@@ -84,7 +84,7 @@ function same(one, other) {
 /** A connection's row and, below it when it is opened, why it ended, from both sides. */
 export function connectionElements(row, table, toggle) {
   const elements = [connectionElement(row, table !== undefined, toggle)];
-  if (table && row.why) elements.push(h("tr", { class: "kit-explained" }, h("td", { colspan: "4" }, h("p", {}, ...prose(row.why)), table.length ? evidenceList(table) : null)));
+  if (table && row.pill) elements.push(h("tr", { class: "kit-explained" }, h("td", { colspan: "4" }, h("p", {}, ...prose(row.told)), table.length ? evidenceList(table) : null)));
   return elements;
 }
 

@@ -115,6 +115,7 @@ def _connection_row(connection: Connection) -> dict[str, Any]:
         "pill": explanation.pill if explanation else "",
         "tone": explanation.severity if explanation else "good",
         "why": visible(str(explanation)) if explanation else "",
+        "told": visible(f"{explanation.headline}. {explanation.sentence}") if explanation else "",
         "settled": settled(connection),
     }
 

@@ -86,7 +86,7 @@ async def server() -> AsyncIterator[Server]:
         yield serving
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def tab(browser: Browser, server: Server) -> AsyncIterator[Tab]:
     page = await browser.new_page()
     opened = Tab(page, server)
@@ -150,10 +150,12 @@ async def test_a_page_cannot_close_with_the_protocols_own_codes(tab: Tab, code: 
 
 
 async def test_a_page_that_is_left_closes_with_1001_by_itself(tab: Tab, eventually: Callable) -> None:
-    await tab.page.evaluate("(url) => new Promise((resolve) => { window.kept = new WebSocket(url); window.kept.onopen = resolve })", f"{tab.server.ws_url}/listens")
+    keeps = "(url) => new Promise((resolve) => { window.kept = new WebSocket(url); window.kept.onopen = resolve; })"
+    await tab.page.evaluate(keeps, f"{tab.server.ws_url}/listens")
     await tab.page.goto("about:blank")
     own = tab.server.timeline.connections[-1]
     await eventually(lambda: over(own))
+    await tab.page.goto(f"{tab.server.url}/page")
     assert own.close_frames[0] == ("client", 1001, "")
     assert dict(explain(own).table)["Browser"].startswith("Sends 1001 by itself when its page is left")
 
@@ -178,5 +180,3 @@ async def test_a_server_that_goes_away_is_reported_with_its_code(tab: Tab, repla
     assert "wasClean is not certain" in dict(explain(own).table)["Browser"]
     if new is not None:
         await new.stop()
-
-

@@ -199,7 +199,7 @@ def megabytes(said: str) -> float:
 def test_of_four_who_leave_together_the_survivors_hear_of_one_and_three_handlers_fail(run: Run) -> None:
     said = run.printed_by("def four_of_six_leave")
     assert said.startswith("Client #5 heard:\n  Client #4 left the chat\nErrors:\n")
-    assert said.endswith("  WebSocketDisconnect\n" * 3 + "  None\n")
+    assert said.endswith("  WebSocketDisconnect(1006)\n" * 3 + "  None\n")
 
 
 def test_one_that_stops_reading_stalls_everybody_after_some_8_megabytes(run: Run) -> None:

@@ -168,7 +168,7 @@ def echo(run_of: Callable[[str], Run]) -> Run:
         "1006, no Close frame\nThe handler raised KeyError: 'text'",
         "HTTP/1.1 101 Switching Protocols",
         "b'Message text was: hello'",
-        "WebSocketDisconnect: (1000, '')\n   at cell [",
+        "WebSocketDisconnect(1000)\n   at cell [",
         "/returns\n    1006, no Close frame\n    The handler returned",
         "/raises\n    1006, no Close frame\n    The handler raised ValueError: not my day",
         "/never-accepts\n    HTTP 500",

@@ -11,7 +11,17 @@ __all__ = ["node_path", "run"]  # the fixtures
 
 TABLE = [["Closed first", "The client"], ["Client sent", "Close 4000 “<b>”"], ["What to change", "Call `close()`."]]
 ENDED = {"id": "ended 3", "from": "ended", "headline": "4000", "sentence": "The client closed.", "advice": "", "tone": "good", "text": "", "table": TABLE}
-ROW = {"number": 3, "name": "Ana", "path": "/ws", "client": "–", "application": "–", "pill": "closed 4000", "tone": "good", "why": "4000. Call `close()`."}
+ROW = {
+    "number": 3,
+    "name": "Ana",
+    "path": "/ws",
+    "client": "–",
+    "application": "–",
+    "pill": "closed 4000",
+    "tone": "good",
+    "why": "4000. Gone. Call.",
+    "told": "4000. `Gone`.",
+}
 
 
 def test_the_table_is_a_list_of_terms_with_code_set_as_code(run: Any) -> None:
@@ -53,13 +63,13 @@ def test_a_row_that_has_ended_is_opened_by_its_pill_and_shows_sentence_and_table
       return [closed.length, button, asked, waiting[1].text, opened[1], opened[0].children.at(-1).children[0]];
     }})()"""
     count, button, asked, waiting, opened, pressed = run("server", script)
-    assert (count, asked, waiting) == (1, [3], "4000. Call close().")
+    assert (count, asked, waiting) == (1, [3], "4000. Gone.")
     assert (button["tag"], button["aria-expanded"], pressed["aria-expanded"]) == ("button", "false", "true")
     assert button["aria-label"] == "closed 4000: how connection 3 ended"
-    assert opened["text"].startswith("4000. Call close().Closed firstThe client")
+    assert opened["text"].startswith("4000. Gone.Closed firstThe client")
 
 
 def test_a_row_that_is_still_open_cannot_be_opened(run: Any) -> None:
-    row = {**ROW, "pill": "", "why": ""}
+    row = {**ROW, "pill": ""}
     assert run("server", f"kit.connectionElements({json.dumps(row)}, [], () => 0).length") == 1
     assert run("server", f"kit.connectionElement({json.dumps(row)}, false, () => 0).text") == "3 Ana /ws––"

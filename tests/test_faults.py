@@ -236,6 +236,18 @@ async def test_a_client_that_is_not_recorded_can_have_faults_too() -> None:
         assert noted(client) == []
 
 
+async def test_faults_pass_over_compressed_connections_too() -> None:
+    async with serve(app, port=0, compression=True) as server, connect(server, "/ws", compression=True) as client:
+        async with slow_network(client, to_server_seconds=0.03, to_client_seconds=0.03):
+            assert await echoes(client, "slowly " * 1_000)
+        async with reading_stalled(client):
+            await client.send_text("stalled")
+        assert await client.receive_text(timeout=5.0) == "stalled"
+        await send_in_fragments(client, "in pieces " * 10, 7, ping_between=True)
+        assert await client.receive_text(timeout=5.0) == "in pieces " * 10
+        assert await echoes(client, "compressed again")
+
+
 # A client that stops reading.
 
 

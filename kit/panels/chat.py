@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import re
 from collections import deque
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
@@ -14,7 +13,7 @@ from typing import Any
 from kit import closing, faults, loops
 from kit.client import Client
 from kit.errors import HandshakeRefused, KitError
-from kit.panels import fault_form, handshake_form
+from kit.panels import fault_form, handshake_form, message_form
 from kit.panels.base import Panel, front_end
 from kit.panels.chat_fold import ChatFold, ended_item
 from kit.panels.seat import Seat
@@ -26,7 +25,6 @@ from kit.timeline import Connection, Entry, Timeline, redact
 __all__ = ["ChatPanel"]
 
 _ERRORS_LIMIT = 500
-_EXAMPLES = {"text": "hello", "json": '{"text": "hello"}', "binary": "68 65 6c 6c 6f"}
 
 
 class ChatPanel(Panel):
@@ -102,7 +100,7 @@ class ChatPanel(Panel):
             ValueError: not JSON, not hex, or not a kind; with what was expected.
             KitError: not connected, or no longer.
         """
-        await _SENDERS.get(kind, _refuse_kind)(self._present(), message)
+        await message_form.send(self._present(), message, kind)
 
     async def disconnect(self, code: int = 1000, reason: str = "") -> None:
         """Close with a code and a reason, as the Disconnect button does; nothing happens when not connected."""
@@ -256,7 +254,12 @@ class ChatPanel(Panel):
         self._said: dict[str, Any] = {}
 
     def _reset(self) -> dict[str, Any]:
-        return {"state": self._state(), "items": list(self._items.values()), "examples": _EXAMPLES | handshake_form.EXAMPLES, "offered": fault_form.OFFERED}
+        return {
+            "state": self._state(),
+            "items": list(self._items.values()),
+            "examples": message_form.EXAMPLES | handshake_form.EXAMPLES,
+            "offered": fault_form.OFFERED,
+        }
 
     def _changes(self, entries: list[Entry], skipped: int) -> dict[str, Any] | None:
         numbers = {connection.number: connection for connection in self._connections}
@@ -326,41 +329,3 @@ class ChatPanel(Panel):
         if connection is not None:
             self._connections.append(connection)
         loops.panels().call_soon(self._restart)
-
-
-
-async def _send_text(client: Client, message: Any) -> None:
-    if not isinstance(message, str):
-        raise ValueError(f"a text message expects text, but got {type(message).__name__}. For other values use kind='json' or kind='binary'.")
-    await client.send_text(message)
-
-
-async def _send_json(client: Client, message: Any) -> None:
-    if not isinstance(message, str):
-        await client.send_json(message)
-        return
-    try:
-        json.loads(message, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON: {error}. Expected for example {_EXAMPLES['json']}. Nothing was sent.") from None
-    await client.send_text(message)
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is Python's, not JSON's")
-
-
-async def _send_binary(client: Client, message: Any) -> None:
-    if isinstance(message, str):
-        try:
-            message = bytes.fromhex(message.replace("0x", "").replace(",", " "))
-        except ValueError as error:
-            raise ValueError(f"not hex: {error}. Expected pairs of 0-9 and a-f, for example {_EXAMPLES['binary']}. Nothing was sent.") from None
-    await client.send_bytes(message)
-
-
-async def _refuse_kind(client: Client, message: Any) -> None:
-    raise ValueError(f"kind expects one of {', '.join(map(repr, _SENDERS))}.")
-
-
-_SENDERS = {"text": _send_text, "json": _send_json, "binary": _send_binary}

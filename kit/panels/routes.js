@@ -3,7 +3,7 @@
 function render({ model, el }) {
   const drafts = new Map(); // what the reader has typed and opened, by path: it outlives a list that is made anew
   let sections = new Map();
-  const own = Math.random().toString(36).slice(2);
+  const own = `kit-${Math.random().toString(36).slice(2)}`;
   const header = h("header", { class: "kit-header" });
   const filter = h("input", { type: "search", class: "kit-input kit-filter kit-routes-filter", "data-local": "1", placeholder: "Filter routes", "aria-label": "Filter: routes" });
   const refresh = h("button", { type: "button", class: "kit-button", title: "Look at the app again", onclick: () => ask("refresh") }, "Refresh");

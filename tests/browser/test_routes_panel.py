@@ -19,7 +19,7 @@ from kit import serve
 from kit.panels.routes import RoutesPanel
 
 async def guest(token: Annotated[str, Depends(APIKeyQuery(name="token"))]):
-    """Whoever holds a token. <img src=x onerror=alert(1)>"""
+    """Whoever holds a <img src=x onerror=alert(1)> token."""
     yield token
 
 app, router = FastAPI(), APIRouter(prefix="/rooms")
@@ -83,6 +83,9 @@ async def test_it_reads_like_a_reference_page(open_notebook: OpenNotebook) -> No
         await expect(room.get_by_label("mood", exact=True).locator("option")).to_have_text(["default: good", "good", "bad"])
         await expect(notebook.page.get_by_role("region", name="Chat of Ana")).to_have_count(0)
         assert await notebook.execute("print(len(server.timeline.connections))") == "0"
+        await panel_of(notebook).get_by_label("Filter: routes").fill("x_key")
+        await expect(room).to_be_hidden()
+        await expect(route_of(notebook, "/office/{file:path}")).to_be_visible()
         assert (notebook.page_errors, notebook.dialogs) == ([], [])
 
 
@@ -107,6 +110,18 @@ async def test_a_filled_form_connects_and_its_line_of_code_does_the_same(open_no
         assert notebook.page_errors == []
 
 
+async def test_it_follows_the_app_and_keeps_what_was_typed(open_notebook: OpenNotebook) -> None:
+    more = '@app.websocket("/more")\nasync def more(websocket: WebSocket): ...\nserver = await serve(app, port=0)'
+    async with open_notebook(APP, more, "await serve(FastAPI(), port=0)\nNone") as notebook:
+        await notebook.run(0)
+        await fill(await opened(notebook, "/rooms/{room}"), room="7")
+        await notebook.run(1)
+        await expect(panel_of(notebook)).to_contain_text("3 routes")
+        await expect(route_of(notebook, "/rooms/{room}").get_by_label("room", exact=True)).to_have_value("7")
+        await notebook.run(2)
+        await expect(panel_of(notebook)).to_contain_text("This app has no WebSocket route. Add one, then press Refresh:")
+
+
 async def test_wrong_input_is_told_beside_its_field_and_sent_anyway_on_demand(open_notebook: OpenNotebook) -> None:
     async with open_notebook(APP) as notebook:
         await notebook.run_all()
@@ -125,28 +140,6 @@ async def test_wrong_input_is_told_beside_its_field_and_sent_anyway_on_demand(op
         await room.get_by_role("button", name="Connect", exact=True).click()
         await expect(room.get_by_role("status")).to_have_text("Refused with HTTP 401: the chat of Ana says why.")
         await expect(notebook.chat("Ana")).to_contain_text("refused 401")
-
-
-async def test_what_was_typed_outlives_a_server_that_is_replaced(open_notebook: OpenNotebook) -> None:
-    more = '@app.websocket("/more")\nasync def more(websocket: WebSocket): ...\nserver = await serve(app, port=0)'
-    async with open_notebook(APP, more) as notebook:
-        await notebook.run(0)
-        room = await opened(notebook, "/rooms/{room}")
-        await fill(room, room="7")
-        await notebook.run(1)
-        await expect(panel_of(notebook)).to_contain_text("3 routes")
-        await expect(route_of(notebook, "/rooms/{room}").get_by_label("room", exact=True)).to_have_value("7")
-
-
-async def test_routes_are_found_by_a_word_and_an_app_without_any_says_what_to_do(open_notebook: OpenNotebook) -> None:
-    async with open_notebook(APP, "await serve(FastAPI(), port=0)\nNone") as notebook:
-        await notebook.run(0)
-        await expect(panel_of(notebook).get_by_role("article")).to_have_count(2)
-        await panel_of(notebook).get_by_label("Filter: routes").fill("x_key")
-        await expect(route_of(notebook, "/rooms/{room}")).to_be_hidden()
-        await expect(route_of(notebook, "/office/{file:path}")).to_be_visible()
-        await notebook.run(1)
-        await expect(panel_of(notebook)).to_contain_text("This app has no WebSocket route. Add one, then press Refresh:")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

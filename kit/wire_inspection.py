@@ -6,7 +6,7 @@ import base64
 import hashlib
 from typing import Any
 
-from kit.closing import meaning_of, name_of
+from kit.close_codes import code_words, name_of
 from kit.json_tree import json_tree
 from kit.printable import human_bytes, visible
 from kit.timeline import Entry
@@ -39,7 +39,13 @@ def inspected(row: FrameRow, client: Entry | None, server: Entry | None, *, stra
     found |= _payload(row, holder)
     if row.opcode == "CLOSE":
         code = known.details["code"]
-        found["close"] = {"code": code, "name": name_of(code), "meaning": meaning_of(code), "reason": visible(known.details["reason"]), "sent": row.size > 0}
+        found["close"] = {
+            "code": code,
+            "name": name_of(code),
+            "meaning": code_words(code).meaning,
+            "reason": visible(known.details["reason"]),
+            "sent": row.size > 0,
+        }
     return found
 
 

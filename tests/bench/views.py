@@ -92,9 +92,12 @@ async def loaded(notebook: Notebook, seconds: float, rate: int, clicks: Any = No
 async def click_again_and_again(page: Page, seconds: float) -> None:
     """Press a button that only the page answers, once a second."""
     for _ in range(int(seconds) - 2):
-        await page.locator(".kit-conversation-panel, .kit-sequence-panel").first.get_by_role("button", name="Pause").or_(
-            page.locator(".kit-conversation-panel, .kit-sequence-panel").first.get_by_role("button", name="Resume")
-        ).first.click()
+        await (
+            page.locator(".kit-conversation-panel, .kit-sequence-panel")
+            .first.get_by_role("button", name="Pause")
+            .or_(page.locator(".kit-conversation-panel, .kit-sequence-panel").first.get_by_role("button", name="Resume"))
+            .first.click()
+        )
         await asyncio.sleep(1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from fastapi.security import HTTPBearer
@@ -17,11 +17,14 @@ async def settings() -> AsyncIterator[int]:
     yield 1
 
 
-def user(settings: int = Depends(settings), bearer: Any = Depends(HTTPBearer())) -> str:
+bearer = HTTPBearer()
+
+
+def user(settings: Annotated[int, Depends(settings)], bearer: Annotated[Any, Depends(bearer)]) -> str:
     return "Ana"
 
 
-async def talk(websocket: WebSocket, user: str = Depends(user)) -> None:
+async def talk(websocket: WebSocket, user: Annotated[str, Depends(user)]) -> None:
     await websocket.accept()
 
 

@@ -53,7 +53,12 @@ def text_of(thing: Any) -> str:
         (Callback(), "Callback.__call__", "    def __call__(self) -> int:", "        return self.limit"),
         (Callback().method, "Callback.method", "    def method(self) -> int:", "        return inner()"),
         (Callback, "Callback", "class Callback:", "        return inner()"),
-        (Callback.method.__code__.co_consts[1], "Callback.method.inner", "        def inner() -> int:", "            return self.limit"),
+        (
+            next(filter(inspect.iscode, Callback.method.__code__.co_consts)),
+            "Callback.method.inner",
+            "        def inner() -> int:",
+            "            return self.limit",
+        ),
     ],
 )
 def test_the_source_is_found_from_its_first_decorator_to_its_last_line(thing: Any, title: str, first: str, last: str) -> None:

@@ -73,8 +73,9 @@ async def test_it_shows_the_cell_and_who_waits_where_until_the_exception_that_en
         assert notebook.page_errors == []
 
 
-async def test_a_stalled_send_is_shown_in_the_readers_own_function_and_kept_in_view(open_notebook: OpenNotebook) -> None:
+async def test_a_stalled_send_is_kept_in_view_in_the_readers_own_function_and_what_is_folded_stays_folded(open_notebook: OpenNotebook) -> None:
     async with open_notebook(APP, SHOW) as notebook:
+        await notebook.page.set_viewport_size({"width": 1000, "height": 1300})  # the whole panel is on the page, so only its own list scrolls
         await notebook.run_all()
         panel = panel_of(notebook)
         await notebook.execute(CONNECT)
@@ -86,6 +87,13 @@ async def test_a_stalled_send_is_shown_in_the_readers_own_function_and_kept_in_v
         follow = panel.get_by_role("button", name="Follow")
         await follow.press("Enter")
         await expect(follow).to_have_attribute("aria-pressed", "false")
+        fold = panel.get_by_role("button", name="chat /ws/{name} cell [1]")
+        await fold.press("Enter")
+        await expect(fold).to_have_attribute("aria-expanded", "false")
+        await expect(panel.get_by_role("list", name="Source of chat")).to_have_count(0)
+        await notebook.execute("cleo = await connect(server, '/ws/cleo', name='Cleo')")
+        await expect(panel).to_contain_text("3 handlers now")
+        await expect(panel.get_by_role("list", name="Source of chat")).to_have_count(0)
 
 
 async def test_a_handler_that_blocks_is_shown_while_it_blocks(open_notebook: OpenNotebook) -> None:
@@ -100,19 +108,6 @@ async def test_a_handler_that_blocks_is_shown_while_it_blocks(open_notebook: Ope
         await expect(blocking).to_be_visible()
         await expect(blocking).to_have_count(0)
         await expect(panel.locator("header")).to_contain_text("serving")
-
-
-async def test_a_function_folds_by_keyboard_and_stays_folded(open_notebook: OpenNotebook) -> None:
-    async with open_notebook(APP, SHOW) as notebook:
-        await notebook.run_all()
-        panel = panel_of(notebook)
-        fold = panel.get_by_role("button", name="chat /ws/{name} cell [1]")
-        await fold.press("Enter")
-        await expect(fold).to_have_attribute("aria-expanded", "false")
-        await expect(panel.get_by_role("list")).to_have_count(0)
-        await notebook.execute(CONNECT)
-        await expect(panel).to_contain_text("2 handlers now")
-        await expect(panel.get_by_role("list")).to_have_count(0)
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -268,7 +268,7 @@ def test_a_file_of_a_million_lines_or_of_64_mib_is_refused_before_it_is_read(tmp
 
 @pytest.mark.parametrize("source", ["", "   \n", "no such file", "\x00", "/dev/zero", "."])
 def test_what_is_neither_a_file_nor_a_recording_is_said_to_be_none(source: str) -> None:
-    with pytest.raises(RecordingError, match="Open a file that|Check its name"):
+    with pytest.raises(RecordingError, match=r"Open a file that|Check its name"):
         read_recording(source)
 
 

@@ -202,7 +202,7 @@ async def test_what_is_no_recording_is_refused_in_the_panel_which_goes_on(server
         await eventually(lambda words=words: words in "".join(told(front_end, "error")))
     front_end.do("open", name="bad", part=1, parts=2, data="")
     await eventually(lambda: "in order" in "".join(told(front_end, "error")))
-    with pytest.raises(RecordingError, match="no file 'missing.jsonl'"):
+    with pytest.raises(RecordingError, match=r"no file 'missing\.jsonl'"):
         await panel.open_recording("missing.jsonl")
     async with connect(server, "/ws"):
         await eventually(lambda: len(front_end.shown) == 2)

@@ -83,8 +83,7 @@ async def loaded(notebook: Notebook, seconds: float, rate: int, clicks: Any = No
     await notebook.execute(f"running = loops.background().submit(load({seconds}, {rate}))")
     if clicks is not None:
         await clicks
-    await notebook.execute("print(running.done())")
-    while await notebook.execute("print(running.done())") != "True":
+    while await notebook.execute("print(running.done())") != "True":  # noqa: ASYNC110, a kernel has no event for it
         await asyncio.sleep(0.5)
     return json.loads(await notebook.execute("print(json.dumps(running.result()))"))
 

@@ -92,6 +92,8 @@ class BothSides(ipywidgets.Box):
 
     def close(self) -> None:
         """Remove all of it from the page and stop following; its clients stay connected. Safe to call twice."""
+        if "_bar" not in self.__dict__:  # its arguments were refused before it was made
+            return
         for widget in (*self.chats.values(), *self._widgets.values(), *self._stacks, self._columns, self._bar):
             widget.close()
         super().close()

@@ -183,18 +183,16 @@ class FramePanel(Panel):
         if self._untold and len(rows) <= _ROWS_A_MESSAGE // 5:
             self._read()  # the flood is over: what was skipped is still in the Timeline
             return {**self._reset(), "reset": True}
-        self._slow_down(len(rows))
+        self._note_flood(len(rows))
         state = self._state()
         if not rows and state == self._said:
             return None
         self._said = state
         return {"rows": [_plain(row) for row in rows[-_ROWS_A_MESSAGE:]], "state": state}
 
-    def _slow_down(self, rows: int) -> None:
-        """In a flood, tell less often and only the newest; see to it that the rest is told afterwards."""
+    def _note_flood(self, rows: int) -> None:
+        """In a flood only the newest are told; see to it that the rest is told afterwards."""
         self._untold = self._untold or rows > _ROWS_A_MESSAGE
-        if rows > _ROWS_A_MESSAGE // 5:
-            self._last_tick += _FLOOD_PAUSE_SECONDS
         if self._untold:
             loops.panels().call_soon(self._tick_soon, _FLOOD_PAUSE_SECONDS)
 
@@ -244,7 +242,7 @@ class FramePanel(Panel):
         self._tell({"inspected": found, "to": view})
 
     async def _inspected(self, key: str) -> dict[str, Any]:
-        if self._subscription is None:
+        if self._follower is None:
             self._read()
         row = self._fold.row(key)
         if row is None:
@@ -288,9 +286,7 @@ class FramePanel(Panel):
         await self._show(reader.timeline(), name)
 
     async def _show(self, timeline: Timeline, recording: str) -> None:
-        if self._subscription is not None:
-            self._subscription.close()
-            self._subscription = None
+        self._unfollow()
         self.timeline, self._recording, self._wanted = timeline, visible(recording), None
         self._follow()
         self._tell({**self._reset(), "reset": True, "beganAt": timeline.began_at})

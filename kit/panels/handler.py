@@ -89,9 +89,6 @@ class HandlerPanel(Panel):
         self._earliest = self._last_messages()
         self._watching = asyncio.get_running_loop().create_task(self._watch())
 
-    def _tick(self) -> None:
-        """A view that has just come is told what was seen at the last look."""
-
     async def _watch(self) -> None:
         while self._views:
             cost_seconds = await self._look()

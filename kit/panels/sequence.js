@@ -129,8 +129,8 @@ function lowest(sorted, least) {
 /** The columns of a diagram: clients on the left, handlers on the right, and between them room for words. */
 export function columns(count, width) {
   const lanes = Math.max(1, count), gutter = width < 500 ? 52 : 60, pad = 8;
-  const words = width < 480 ? 120 : width < 760 ? 150 : 200;
-  const lane = Math.max(30, Math.min(132, (width - gutter - pad - words) / (2 * lanes)));
+  const words = width < 480 ? 112 : width < 760 ? 150 : 200;
+  const lane = Math.max(24, Math.min(132, (width - gutter - pad - words) / (2 * lanes)));
   const whole = Math.max(width, gutter + pad + words + 2 * lanes * lane);
   const rightFrom = whole - pad - lanes * lane;
   const client = (place) => gutter + lane * (place + 0.5), handler = (place) => rightFrom + lane * (place + 0.5);

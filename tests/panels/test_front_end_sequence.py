@@ -103,7 +103,7 @@ def test_lanes_never_overlap_and_leave_room_for_words(run: Any, count: int, widt
     assert clients[-1] < left < right < handlers[0]
     assert right - left >= 100
     assert handlers[-1] + lane / 2 <= whole + 0.01
-    assert lane >= 30
+    assert lane >= 24
     assert whole >= width
     if count == 1:
         assert whole == width

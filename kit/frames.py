@@ -171,10 +171,18 @@ def describe_frame(kept: bytes | Payload | SamePayload, more: tuple[str, int | N
         "kind": kind,
         "text": _preview(payload, readable),
         "size": size,
-        "payload": (payload.decode("utf-8", "replace") if readable and details["fin"] else payload) if whole else None,  # a fragment may end within a character
+        "payload": (_readable(payload, details["fin"]) if readable else payload) if whole else None,
         "ordinal": ordinal,
         "details": details,
     }
+
+
+def _readable(payload: bytes, fin: bool) -> str | bytes:
+    """A text frame's payload as text; but the bytes of a fragment that ends within a character, which alone are no text."""
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        return payload.decode("utf-8", "replace") if fin else payload
 
 
 def message_bytes(kept: Payload) -> bytes:

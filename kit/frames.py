@@ -179,7 +179,7 @@ def describe_frame(kept: bytes | Payload | SamePayload, more: tuple[str, int | N
         "kind": kind,
         "text": _preview(payload, readable),
         "size": size,
-        "payload": (_as_text(payload) if readable and details["fin"] else payload) if whole else None,  # a fragment may end within a character
+        "payload": (_as_text(payload) if readable else payload) if whole else None,
         "ordinal": ordinal,
         "details": details,
     }

@@ -13,7 +13,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from kit.recording_form import DETAILS_DEPTH, FIX, FORMAT, VERSION, RecordingError, connection_from, entry_from, expect, is_number, shown, start_from
+from kit.recording_form import CONNECTION_FIELDS, DETAILS_DEPTH, FIX, FORMAT, VERSION, RecordingError, connection_from, entry_from, expect, is_number, shown, start_from
 from kit.timeline import Connection, Entry, Timeline, redact
 
 __all__ = ["FILE_LIMIT_BYTES", "LINES_LIMIT", "RecordingError", "RecordingReader", "read_recording", "recording_lines", "safe_entries", "write_recording"]
@@ -93,7 +93,7 @@ def _plain_entry(entry: Entry) -> dict[str, Any]:
 
 
 def _plain_connection(connection: Connection) -> dict[str, Any]:
-    plain = {field.name: _plain(getattr(connection, field.name)) for field in fields(connection) if field.name != "long_payloads"}
+    plain = {field.name: _plain(getattr(connection, field.name)) for field in fields(connection) if field.name in CONNECTION_FIELDS}
     return _redacted_texts(plain)
 
 

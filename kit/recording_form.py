@@ -9,7 +9,7 @@ from typing import Any
 
 from kit.timeline import Connection, Entry
 
-__all__ = ["DETAILS_DEPTH", "FIX", "FORMAT", "VERSION", "RecordingError", "connection_from", "entry_from", "expect", "is_number", "shown", "start_from"]
+__all__ = ["CONNECTION_FIELDS", "DETAILS_DEPTH", "FIX", "FORMAT", "VERSION", "RecordingError", "connection_from", "entry_from", "expect", "is_number", "shown", "start_from"]
 
 FORMAT, VERSION = "websockets-from-both-sides", 1
 DETAILS_DEPTH = 8
@@ -149,6 +149,12 @@ _CONNECTION: dict[str, Check] = {
     "application_state": _or_none(_is_text),
     "opened_seconds": _is_seconds,
     "ended_seconds": _or_none(_is_seconds),
+    "client_here": _is_truth,
+    "server_here": _is_truth,
+    "closed_both_ways": _is_truth,
+    "client_reports": _or_none(_is_meant),
+    "handler_answered": _or_none(_is_count),
+    "handler_closed": _or_none(_is_meant),
     "close_frames": _are_close_frames,
     "accepted": _is_truth,
     "refused_status": _or_none(_is_count),
@@ -211,11 +217,14 @@ def entry_from(value: Any) -> Entry:
     return Entry(**{**value, "payload": bytes.fromhex(payload["hex"]) if isinstance(payload, dict) else payload, "details": details})
 
 
+CONNECTION_FIELDS = frozenset(_CONNECTION)
+
+
 def connection_from(value: Any) -> Connection:
     """The connection of a line; RecordingError names the field at fault."""
     _has(value, _CONNECTION, "a connection")
-    meant = tuple(value["meant"]) if value["meant"] else None
-    return Connection(**{**value, "meant": meant, "close_frames": [tuple(each) for each in value["close_frames"]]})
+    pairs = {name: tuple(value[name]) for name in ("meant", "client_reports", "handler_closed") if value[name]}
+    return Connection(**{**value, **pairs, "close_frames": [tuple(each) for each in value["close_frames"]]})
 
 
 def _has(value: Any, checks: dict[str, Check], what: str) -> None:

@@ -39,6 +39,10 @@ class ClientWire(asyncio.Protocol):
         on_end: called with that address once the socket is gone.
     """
 
+    # Here and not in every instance: no wire without a fault has them, and attributes of objects with few are found faster.
+    _line: SpoiltLine | None = None
+    hold_pong: Callable[[bytes], None] | None = None  # takes the pongs that the protocol would send at once
+
     def __init__(
         self,
         protocol: ClientProtocol,
@@ -74,9 +78,7 @@ class ClientWire(asyncio.Protocol):
         self._pings: dict[bytes, asyncio.Future[float]] = {}
         self._close_timer: asyncio.TimerHandle | None = None
         self._away: AwayReader | None = None
-        self._line: SpoiltLine | None = None
         self._spoilers: set[str] = set()  # the faults that need a SpoiltLine
-        self.hold_pong: Callable[[bytes], None] | None = None  # takes the pongs that the protocol would send at once
 
     # What the transport calls, on the clients' loop.
 

@@ -399,8 +399,37 @@ async def test_the_servers_close_comes_behind_its_last_message(server: Server) -
         async with slow_network(client, to_server_seconds=0.05, to_client_seconds=0.1):
             await client.send_text("go")
             assert await client.receive_text(timeout=5.0) == "last words"
-            await asyncio.wait_for(client.wait_closed(), 5.0)
+            await asyncio.wait_for(client.wait_closed(), 1.5)  # without the reset that ends a goodbye which takes 2 s
         assert (client.close_code, client.close_reason) == (4003, "bye")
+
+
+async def test_what_had_come_before_a_reset_is_not_lost_in_a_slow_network(eventually: Eventually) -> None:
+    dropping = FastAPI()
+
+    @dropping.websocket("/ws")
+    async def send_and_drop(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text(await websocket.receive_text())
+        await websocket.receive_text()
+        websocket.scope["extensions"]["kit.abort"]["abort"]()
+
+    async with serve(dropping, port=0) as server, connect(server, "/ws", name="Ana") as client:
+        async with slow_network(client, to_client_seconds=30.0):
+            await client.send_text("last words")
+            await eventually(lambda: not client._wire._line.idle)  # they are on this side of the network
+            await client.send_text("now drop me")
+            await eventually(lambda: not client.connection.open)
+            with pytest.raises(Disconnected):  # to a socket that is gone: the answer is a reset
+                await _send_for_ever(client)
+            assert await client.receive_text(timeout=5.0) == "last words"
+        assert client.close_code == 1006
+
+
+async def _send_for_ever(client: Client) -> None:
+    async with asyncio.timeout(5.0):
+        while True:
+            await client.send_text("anybody there?")
+            await asyncio.sleep(0.005)
 
 
 def _farewell() -> FastAPI:

@@ -94,9 +94,10 @@ class ChatFold:
 
 def _shown_whole(parts: list[Entry]) -> str:
     """A message that came in fragments, as it is shown; a fragment of which the payload is gone is told by its beginning."""
-    if parts[0].details["opcode"] != "TEXT" or parts[0].details["compressed"] or not all(isinstance(part.payload, bytes) for part in parts):
+    if parts[0].details["opcode"] != "TEXT" or parts[0].details["compressed"] or any(part.payload is None for part in parts):
         return "".join(map(_shown, parts))[:_SHOWN_CHARACTERS]
-    text = b"".join(part.payload for part in parts).decode("utf-8", "replace")
+    whole = b"".join(part.payload.encode() if isinstance(part.payload, str) else part.payload for part in parts)
+    text = whole.decode("utf-8", "replace")
     more = len(text) - _SHOWN_CHARACTERS
     shown = visible(text[:_SHOWN_CHARACTERS], keep="\n\t")
     return f"{shown}… {more:,} more characters" if more > 0 else shown

@@ -335,13 +335,14 @@ function boxWidth(grid) {
 function drawUnread(unread, picture, grid) {
   return unread.map(({ n, place, from, size }) => {
     const width = boxWidth(grid), x = grid.client(place) - width / 2, y = heightOf(picture, from);
-    const height = Math.max(40, picture.bottom - y), middle = Math.max(y + 16, picture.bottom - 22);
+    const upright = width < 60, room = upright ? 100 : 40, height = Math.max(room, picture.bottom - y), middle = y + height - (upright ? 52 : 22);
+    const turned = upright ? `rotate(-90 ${x + width / 2} ${middle})` : null;
+    const word = (down, text) => s("text", { x: x + width / 2, y: middle + down, "text-anchor": "middle", transform: turned }, text);
     return s(
       "g",
       { class: `kit-seq-unread kit-c${colourOf(n)}` },
       s("rect", { x, y, width, height, rx: 5 }),
-      s("text", { x: x + width / 2, y: middle, "text-anchor": "middle" }, bytes(size)),
-      s("text", { x: x + width / 2, y: middle + 14, "text-anchor": "middle" }, "unread"),
+      ...(upright ? [word(4, `${bytes(size)} unread`)] : [word(0, bytes(size)), word(14, "unread")]),
     );
   });
 }
@@ -357,7 +358,7 @@ function drawCuts(picture, grid, top, bottom) {
 
 function headings(lanes, grid) {
   const cell = (x, lane, role, name, says) =>
-    h("div", { class: `kit-seq-name kit-c${colourOf(lane.n)}${grid.stacked ? " kit-stacked" : ""}`, style: `left:${x - grid.lane / 2}px;width:${grid.lane}px`, title: says, role: "columnheader", "aria-label": role }, badge(lane.n), h("span", {}, name));
+    h("div", { class: `kit-seq-name kit-c${colourOf(lane.n)}${grid.stacked ? " kit-stacked" : ""}`, style: `left:${x - grid.lane / 2}px;width:${grid.lane}px`, title: says, role: "listitem", "aria-label": role }, badge(lane.n), h("span", {}, name));
   const captions = ["clients", "handlers"].map((words, nth) => h("div", { class: "kit-seq-caption", "aria-hidden": "true", style: nth ? `right:calc(100% - ${grid.right + 8}px)` : `left:${grid.left + 4}px` }, words));
   return [
     ...lanes.map((lane, place) => cell(grid.client(place), lane, lane.name, grid.lane < 40 ? "" : lane.name, `${lane.name}, connection ${lane.n}, ${lane.path}`)),
@@ -373,7 +374,7 @@ function detailsOf(pairs) {
 function render({ model, el }) {
   const rows = new Map(), lanes = new Map(), drawn = new Map(), fresh = new Set();
   let scale = USUAL_SCALE, following = true, pings = false, fold = null, wanted = "", held = null, since = -1;
-  let clock = { now: 0, at: performance.now() }, dropped = 0, skippedHeld = 0;
+  let clock = { now: 0, at: performance.now() }, dropped = 0;
   let picture = layout([], SCALES[scale]), chosen = [], shown = [], places = new Map(), grid = columns(1, 600), unread = [];
   let selected = null, opened = null, due = 0, dirty = true, byReader = -Infinity, focusWanted = false, headed = "", restUntil = 0;
   const widths = new Map();
@@ -389,7 +390,7 @@ function render({ model, el }) {
   const scaleWords = h("span", { class: "kit-seq-scale", role: "status", "aria-label": "Scale of time", title: "Events closer than a label are spread; quiet time is cut" });
   const pause = h("button", { ...local, class: "kit-button", "aria-pressed": "false" }, "Pause");
   const clear = h("button", { ...local, class: "kit-button" }, "Clear");
-  const names = h("div", { class: "kit-seq-names", role: "row" });
+  const names = h("div", { class: "kit-seq-names", role: "list", "aria-label": "Lanes" });
   const layers = Object.fromEntries(["lanes", "cuts", "unread", "lines"].map((name) => [name, s("g", { "aria-hidden": name === "lines" ? null : "true" })]));
   const svg = s("svg", { role: "presentation" }, ...Object.values(layers));
   const canvas = h("div", { class: "kit-seq-canvas" }, names, svg);
@@ -485,8 +486,7 @@ function render({ model, el }) {
     const ended = `${chosenLanes.ended} ended lane${chosenLanes.ended === 1 ? "" : "s"}`;
     foldToggle.textContent = chosenLanes.folded ? `${ended} hidden` : `Hide ${ended}`;
     foldToggle.setAttribute("aria-pressed", String(chosenLanes.folded));
-    followPill.textContent = following ? "Following" : "Follow";
-    followPill.setAttribute("aria-pressed", String(following));
+    sayFollowing();
     const missing = [dropped && since < 0 ? `${dropped.toLocaleString()} earlier events are not kept` : "", chosenLanes.beyond ? `${chosenLanes.beyond} older lanes are not shown` : ""].filter(Boolean);
     earlier.textContent = missing.join(" · ");
     earlier.hidden = !missing.length;
@@ -561,7 +561,13 @@ function render({ model, el }) {
   }
   function follow(on) {
     following = on;
-    change();
+    if (on) scroller.scrollTop = scroller.scrollHeight;
+    sayFollowing();
+    wake();
+  }
+  function sayFollowing() {
+    followPill.textContent = following ? "Following" : "Follow";
+    followPill.setAttribute("aria-pressed", String(following));
   }
   for (const kind of ["wheel", "touchmove", "pointerdown", "keydown"]) scroller.addEventListener(kind, () => (byReader = performance.now()), { passive: true });
   scroller.addEventListener("scroll", () => {
@@ -607,11 +613,11 @@ function render({ model, el }) {
   });
   pause.addEventListener("click", () => {
     if (held) {
-      const back = held;
+      const { rows: newRows, lanes: newLanes, last } = held;
       held = null;
-      for (const update of back) take(update);
+      if (last) take({ ...last, rows: [...newRows.values()], lanes: [...newLanes.values()] });
     } else {
-      [clock, held] = [{ now: now(), at: performance.now() }, []];
+      [clock, held] = [{ now: now(), at: performance.now() }, { rows: new Map(), lanes: new Map() }];
     }
     pause.setAttribute("aria-pressed", String(held !== null));
     pause.textContent = held ? "Resume" : "Pause";
@@ -693,7 +699,7 @@ function render({ model, el }) {
     if (update.reset) {
       rows.clear();
       lanes.clear();
-      if (held) [held, pause.textContent] = [[], "Resume"];
+      if (held) [held, pause.textContent] = [{ rows: new Map(), lanes: new Map() }, "Resume"];
     }
     for (const lane of update.lanes) lanes.set(lane.n, lane);
     while (lanes.size > 400) lanes.delete(lanes.keys().next().value);
@@ -709,12 +715,13 @@ function render({ model, el }) {
     if (rows.size > EVENTS_LIMIT) rows.delete(rows.keys().next().value);
     if (row.key === opened) ask("inspect", { key: row.key });
   }
+  /** While paused, what is new is kept aside: as many events as the diagram keeps, and what the lanes have come to. */
   function hold(update) {
-    const newest = held[held.length - 1];
-    held.push(update);
-    const count = held.reduce((sum, { rows: some }) => sum + some.length, 0);
-    while (held.length > 1 && held.reduce((sum, { rows: some }) => sum + some.length, 0) > 2 * EVENTS_LIMIT) held.shift();
-    pause.textContent = `Resume · ${count} new`;
+    for (const row of update.rows) held.rows.set(row.key, row);
+    for (const lane of update.lanes) held.lanes.set(lane.n, lane);
+    while (held.rows.size > EVENTS_LIMIT) held.rows.delete(held.rows.keys().next().value);
+    held.last = update;
+    pause.textContent = `Resume · ${held.rows.size.toLocaleString()} new`;
   }
   const { ask, close } = connectView(model, el, panel, (update) => {
     if (update.rows) take(update);

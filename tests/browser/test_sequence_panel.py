@@ -59,6 +59,11 @@ def log_of(notebook: Notebook) -> Locator:
     return panel_of(notebook).get_by_role("log", name="Sequence of events")
 
 
+def lanes_of(notebook: Notebook) -> Locator:
+    """The names above the lanes."""
+    return panel_of(notebook).get_by_role("list", name="Lanes").get_by_role("listitem")
+
+
 def event(notebook: Notebook, start: str) -> Locator:
     """The events whose words begin so."""
     return panel_of(notebook).locator(f'[role=button][aria-label^="{start}"]')
@@ -82,7 +87,7 @@ async def test_an_echo_is_read_by_role_and_words(open_notebook: OpenNotebook) ->
         await expect(event(notebook, "handler 1 to Ana: 101, accept, ")).to_have_count(1)
         await expect(event(notebook, "Ana to handler 1: text “hello”, ")).to_have_count(1)
         await expect(event(notebook, "handler 1 to Ana: text “hello”, ")).to_have_count(1)
-        headings = panel_of(notebook).get_by_role("columnheader")
+        headings = lanes_of(notebook)
         await expect(headings).to_have_text(["1Ana", "1handler 1"])
         assert notebook.page_errors == []
 
@@ -166,17 +171,17 @@ async def test_what_waits_says_for_how_long_and_what_ended_can_be_folded(open_no
         await notebook.run_all()
         await notebook.execute('for name in ("Cleo", "Dan"):\n    async with connect(server, "/ws", name=name):\n        pass')
         await notebook.execute('ben = await connect(server, "/silent", name="Ben")\nawait ben.send_text("anybody?")')
-        await notebook.execute('flood = await connect(server, "/flood", name="Eve")')
         log = log_of(notebook)
         await expect(event(notebook, "Ben to handler 3: text “anybody?”")).to_have_attribute("aria-label", re.compile("not received yet$"))
+        await notebook.execute('flood = await connect(server, "/flood", name="Eve")')
         await expect(log).to_contain_text("unread")
         await expect(log).to_contain_text("send waits")
         await notebook.page.keyboard.press("Escape")
         await (await button(notebook, "Hide 2 ended lanes")).click()
-        await expect(panel_of(notebook).get_by_role("columnheader")).to_have_count(4)
+        await expect(lanes_of(notebook)).to_have_count(4)
         await expect(await button(notebook, "2 ended lanes hidden")).to_have_attribute("aria-pressed", "true")
         await (await button(notebook, "2 ended lanes hidden")).click()
-        await expect(panel_of(notebook).get_by_role("columnheader")).to_have_count(8)
+        await expect(lanes_of(notebook)).to_have_count(8)
         await notebook.execute("await flood.abort()")
         await expect(event(notebook, "Eve to handler 4: dropped, no Close frame")).to_have_count(1)
         assert notebook.page_errors == []
@@ -222,7 +227,7 @@ server.timeline.note("Ana stops reading", kind="fault", connection=ana.connectio
             await expect(event(notebook, "Ana: Ana stops reading")).to_have_count(1)
             assert await faint_texts(notebook.page) == []
             assert await panels_that_overflow(notebook.page) == []
-            names = sorted(await panel_of(notebook).get_by_role("columnheader").evaluate_all(EDGES))
+            names = sorted(await lanes_of(notebook).evaluate_all(EDGES))
             assert all(right <= left + 0.5 for (_, right), (left, _) in itertools.pairwise(names)), "no name runs into the next"
         await notebook.page.set_viewport_size({"width": 1000, "height": 1000})
         assert notebook.page_errors == []

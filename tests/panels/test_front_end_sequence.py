@@ -37,7 +37,8 @@ def test_time_never_runs_upwards_and_labels_have_their_room(run: Any, scale: int
       const gaps = [...picture.starts].slice(1).map((y, index) => y - picture.starts[index]);
       const moments = rows.flatMap((row) => [row.client, row.wire, row.handler]).sort((a, b) => a - b).map((at) => kit.heightOf(picture, at));
       const climbs = (ys) => ys.some((y, index) => index && y < ys[index - 1] - 1e-6);
-      return [Math.min(...gaps), climbs(heights), climbs(moments), [...picture.labelled].filter(Boolean).length, picture.bottom === heights[heights.length - 1]];
+      const labelled = [...picture.labelled].filter(Boolean).length;
+      return [Math.min(...gaps), climbs(heights), climbs(moments), labelled, picture.bottom === heights[heights.length - 1]];
     }})()"""
     least, climbs, moments_climb, labelled, ends_at_bottom = run("sequence", script)
     assert least >= (0 if scale == TRUE_TIME else ROW)
@@ -155,7 +156,8 @@ def test_an_event_is_said_in_words(run: Any, row: dict[str, Any], words: str) ->
 
 def test_ended_lanes_are_folded_when_there_are_many_or_when_wanted(run: Any) -> None:
     script = """(() => {
-      const lanes = (count) => [...Array(count).keys()].map((n) => ({ n: n + 1, clientEnd: n % 2 ? 1 : undefined, handlerFrom: 0, handlerEnd: n % 2 ? 1 : undefined }));
+      const over = (n) => (n % 2 ? 1 : undefined);
+      const lanes = (count) => [...Array(count).keys()].map((n) => ({ n: n + 1, clientEnd: over(n), handlerFrom: 0, handlerEnd: over(n) }));
       const used = new Set([...Array(200).keys()]);
       const say = (given, fold) => {
         const { shown, ended, folded, beyond } = kit.shownLanes(given, used, fold);

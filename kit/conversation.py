@@ -202,7 +202,7 @@ class Conversation:
 
     def _note_control(self, row: Row, entry: Entry, lane: Lane, sent: bool) -> None:
         opcode = entry.details["opcode"]
-        row.label = row.label or frame_words(entry)
+        row.label = frame_words(entry)
         if opcode == "CLOSE":
             row.tone = "good" if entry.details["code"] in (1000, 1001, 1005) else "warning"
             row.first = row.first or (not lane.closing and lane.complete)

@@ -13,7 +13,20 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from kit.recording_form import CONNECTION_FIELDS, DETAILS_DEPTH, FIX, FORMAT, VERSION, RecordingError, connection_from, entry_from, expect, is_number, shown, start_from
+from kit.recording_form import (
+    CONNECTION_FIELDS,
+    DETAILS_DEPTH,
+    FIX,
+    FORMAT,
+    VERSION,
+    RecordingError,
+    connection_from,
+    entry_from,
+    expect,
+    is_number,
+    shown,
+    start_from,
+)
 from kit.timeline import Connection, Entry, Timeline, redact
 
 __all__ = ["FILE_LIMIT_BYTES", "LINES_LIMIT", "RecordingError", "RecordingReader", "read_recording", "recording_lines", "safe_entries", "write_recording"]

@@ -9,7 +9,20 @@ from typing import Any
 
 from kit.timeline import Connection, Entry
 
-__all__ = ["CONNECTION_FIELDS", "DETAILS_DEPTH", "FIX", "FORMAT", "VERSION", "RecordingError", "connection_from", "entry_from", "expect", "is_number", "shown", "start_from"]
+__all__ = [
+    "CONNECTION_FIELDS",
+    "DETAILS_DEPTH",
+    "FIX",
+    "FORMAT",
+    "VERSION",
+    "RecordingError",
+    "connection_from",
+    "entry_from",
+    "expect",
+    "is_number",
+    "shown",
+    "start_from",
+]
 
 FORMAT, VERSION = "websockets-from-both-sides", 1
 DETAILS_DEPTH = 8

@@ -285,9 +285,10 @@ def test_a_message_that_arrives_after_the_handler_has_gone_is_lost() -> None:
 
 def test_the_close_frame_that_began_the_closing_is_told_from_its_answer() -> None:
     conversation = Conversation()
-    close = {"opcode": "CLOSE", "ordinal": None, "code": 1000, "reason": ""}
+    close = {"opcode": "CLOSE", "ordinal": None, "code": 1000, "reason": "done"}
     conversation.feed([*handshake(), asgi("send", "close", code=1000), frame("server", "out", **close), frame("client", "out", **close)])
-    assert [(row.direction, row.first) for row in conversation.rows if row.kind == "close"] == [("down", True), ("up", False)]
+    closes = [(row.direction, row.label, row.first) for row in conversation.rows if row.kind == "close"]
+    assert closes == [("down", "close 1000 “done”", True), ("up", "close 1000 “done”", False)]
 
 
 @pytest.mark.parametrize(("first", "second", "direction"), [("client", "server", "up"), ("server", "client", "down")])

@@ -335,13 +335,14 @@ function boxWidth(grid) {
 function drawUnread(unread, picture, grid) {
   return unread.map(({ n, place, from, size }) => {
     const width = boxWidth(grid), x = grid.client(place) - width / 2, y = heightOf(picture, from);
-    const height = Math.max(40, picture.bottom - y), middle = Math.max(y + 16, picture.bottom - 22);
+    const upright = width < 60, room = upright ? 100 : 40, height = Math.max(room, picture.bottom - y), middle = y + height - (upright ? 52 : 22);
+    const turned = upright ? `rotate(-90 ${x + width / 2} ${middle})` : null;
+    const word = (down, text) => s("text", { x: x + width / 2, y: middle + down, "text-anchor": "middle", transform: turned }, text);
     return s(
       "g",
       { class: `kit-seq-unread kit-c${colourOf(n)}` },
       s("rect", { x, y, width, height, rx: 5 }),
-      s("text", { x: x + width / 2, y: middle, "text-anchor": "middle" }, bytes(size)),
-      s("text", { x: x + width / 2, y: middle + 14, "text-anchor": "middle" }, "unread"),
+      ...(upright ? [word(4, `${bytes(size)} unread`)] : [word(0, bytes(size)), word(14, "unread")]),
     );
   });
 }
@@ -485,8 +486,7 @@ function render({ model, el }) {
     const ended = `${chosenLanes.ended} ended lane${chosenLanes.ended === 1 ? "" : "s"}`;
     foldToggle.textContent = chosenLanes.folded ? `${ended} hidden` : `Hide ${ended}`;
     foldToggle.setAttribute("aria-pressed", String(chosenLanes.folded));
-    followPill.textContent = following ? "Following" : "Follow";
-    followPill.setAttribute("aria-pressed", String(following));
+    sayFollowing();
     const missing = [dropped && since < 0 ? `${dropped.toLocaleString()} earlier events are not kept` : "", chosenLanes.beyond ? `${chosenLanes.beyond} older lanes are not shown` : ""].filter(Boolean);
     earlier.textContent = missing.join(" · ");
     earlier.hidden = !missing.length;
@@ -561,7 +561,13 @@ function render({ model, el }) {
   }
   function follow(on) {
     following = on;
-    change();
+    if (on) scroller.scrollTop = scroller.scrollHeight;
+    sayFollowing();
+    wake();
+  }
+  function sayFollowing() {
+    followPill.textContent = following ? "Following" : "Follow";
+    followPill.setAttribute("aria-pressed", String(following));
   }
   for (const kind of ["wheel", "touchmove", "pointerdown", "keydown"]) scroller.addEventListener(kind, () => (byReader = performance.now()), { passive: true });
   scroller.addEventListener("scroll", () => {

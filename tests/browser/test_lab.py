@@ -44,7 +44,7 @@ async def echo(websocket: WebSocket):
 """
 SERVE = "server = await serve(app, port=0)"
 CHAT = "chat = ChatPanel(server, '/ws', name='Ana')\nchat"
-BOTH = "both = BothSides(server, '/ws', clients=['Ana'])\nboth"
+BOTH = "both = BothSides(server, '/ws', clients=['Ana'], views=['chats', 'conversation', 'server'])\nboth"
 
 
 async def state_is(chat: Locator, words: str) -> None:

@@ -375,7 +375,7 @@ async def test_a_second_view_and_a_reloaded_page_show_the_history(open_notebook:
 
 async def test_a_snapshot_stays_in_the_saved_notebook_without_its_secrets(open_notebook: OpenNotebook) -> None:
     secret = "spring" + "-rain-4711"
-    open_it = "secret = 'spring' + '-rain-4711'\nboth = BothSides(server, f'/ws?token={secret}', clients=['Ana'], cookies={'session': secret})\nboth"
+    open_it = "secret = 'spring' + '-rain-4711'\nboth = BothSides(server, f'/ws?token={secret}', clients=['Ana'], views=['chats', 'conversation', 'server'], cookies={'session': secret})\nboth"
     talk = "ana = both['Ana']\nawait ana.connect()\nawait ana.send(f'my token={secret}')\nawait ana.disconnect(1000, f'token={secret}')"
     async with open_notebook(APP, SERVE, open_it, talk, "both.snapshot()") as notebook:
         await notebook.run_all()
@@ -479,7 +479,7 @@ async def show_every_state(notebook: Notebook) -> None:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 async def test_every_text_has_contrast_and_nothing_is_wider_than_its_place(open_notebook: OpenNotebook, dark: bool) -> None:
-    scene = "both = BothSides(server, '/ws', clients=['Ana', 'Ben'])\nboth"
+    scene = "both = BothSides(server, '/ws', clients=['Ana', 'Ben'], views=['chats', 'conversation', 'server'])\nboth"
     async with open_notebook(APP, SERVE, scene, "ChatPanel(server, '/ws', name='Cleo')", "server", dark=dark) as notebook:
         await show_every_state(notebook)
         faint = await faint_texts(notebook.page)
@@ -565,7 +565,7 @@ async def test_a_handshake_that_was_given_is_open_from_the_first_and_is_not_save
 
 
 async def test_an_open_handshake_has_room_beside_the_log_wherever_the_panel_stands(open_notebook: OpenNotebook) -> None:
-    scene = "BothSides(server, '/ws', clients=['Ana', 'Ben'], cookies={'session': 'abc'})"
+    scene = "BothSides(server, '/ws', clients=['Ana', 'Ben'], views=['chats', 'conversation', 'server'], cookies={'session': 'abc'})"
     async with open_notebook(APP, SERVE, scene, "ChatPanel(server, '/ws', name='Cleo', cookies={'session': 'abc'})") as notebook:
         await notebook.run_all()
         for width in (1000, 700):

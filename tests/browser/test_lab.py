@@ -375,7 +375,8 @@ async def test_a_second_view_and_a_reloaded_page_show_the_history(open_notebook:
 
 async def test_a_snapshot_stays_in_the_saved_notebook_without_its_secrets(open_notebook: OpenNotebook) -> None:
     secret = "spring" + "-rain-4711"
-    open_it = "secret = 'spring' + '-rain-4711'\nboth = BothSides(server, f'/ws?token={secret}', clients=['Ana'], views=['chats', 'conversation', 'server'], cookies={'session': secret})\nboth"
+    views = "views=['chats', 'conversation', 'server']"
+    open_it = f"secret = 'spring' + '-rain-4711'\nboth = BothSides(server, '/ws?token=' + secret, clients='Ana', {views}, cookies={{'session': secret}})\nboth"
     talk = "ana = both['Ana']\nawait ana.connect()\nawait ana.send(f'my token={secret}')\nawait ana.disconnect(1000, f'token={secret}')"
     async with open_notebook(APP, SERVE, open_it, talk, "both.snapshot()") as notebook:
         await notebook.run_all()
@@ -430,6 +431,7 @@ async def test_the_keyboard_is_enough(open_notebook: OpenNotebook) -> None:
     async with open_notebook(APP, SERVE, CHAT) as notebook:
         await notebook.run_all()
         chat, keyboard = notebook.chat("Ana"), notebook.page.keyboard
+        await state_is(chat, "not connected")
         await log_of(chat).focus()
         await keyboard.press("Tab")
         await expect(chat.get_by_label("Path", exact=True)).to_be_focused()

@@ -15,6 +15,7 @@ from functools import cache, partial
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
 from typing import Any, NamedTuple
 
+from kit.awaited import awaited_tasks, source_futures
 from kit.output import serving
 from kit.source import is_readers
 from kit.taps import HandlerTap
@@ -162,7 +163,9 @@ def _read(task: Task, view: _View, seen: set[Task], depth: int) -> Suspension:
     beneath = _beneath(chain.steps, view)
     held = tuple(_held_open(chain.steps, view))
     witness = _witness(beneath, chain.end)
-    awaited = [other for other in _awaited_tasks(beneath or chain.steps[-1:], chain.end) if not other.done() and other not in seen][:_TASKS_LIMIT]
+    awaited = [other for other in awaited_tasks([step.frame for step in beneath or chain.steps[-1:]], chain.end) if not other.done() and other not in seen][
+        :_TASKS_LIMIT
+    ]
     seen.update(awaited)
     wait = _wait(beneath, chain, view, len(awaited))
     below = [_suspension(other, view, seen, depth + 1) for other in awaited] if depth < _DEPTH_LIMIT else []
@@ -251,7 +254,7 @@ def _future(end: Any) -> asyncio.Future[Any] | None:
 
 def _wait(beneath: list[_Step], chain: _Chain, view: _View, task_count: int) -> Wait:
     kind, call, peer = _known_call(beneath, view)
-    limit, work = _limit(beneath, kind), _work(beneath) if kind == "thread" else ""
+    limit, work = _limit(beneath), _work(beneath) if kind == "thread" else ""
     if kind is None:
         kind = _kind_by_end(beneath, chain, task_count)
     if kind == "tasks" and not beneath:
@@ -284,10 +287,10 @@ def _kind_by_end(beneath: list[_Step], chain: _Chain, task_count: int) -> str:
         return "hidden"
     if beneath or chain.end is None:
         return "other"
-    return "task" if isinstance(chain.end, asyncio.Task) else "thread" if _source_futures(chain.end) else "future"
+    return "task" if isinstance(chain.end, asyncio.Task) else "thread" if source_futures(chain.end) else "future"
 
 
-def _limit(beneath: list[_Step], kind: str | None) -> float | None:
+def _limit(beneath: list[_Step]) -> float | None:
     """After how many seconds the call gives up, or a sleep is over."""
     for step in beneath:
         name = step.frame.f_code.co_name
@@ -312,40 +315,7 @@ def _name_of(end: Any) -> str:
     return "" if end is None else type(end).__name__.strip("_")
 
 
-# Tasks that wait for tasks.
-
-
-def _awaited_tasks(innermost: list[_Step], end: Any) -> list[Task]:
-    """The tasks that end the wait: awaited themselves, gathered, of a task group, waited for together, or shielded."""
-    if isinstance(end, asyncio.Task):
-        return [end]
-    found = [child for child in getattr(end, "_children", ()) if isinstance(child, asyncio.Task)]
-    for step in innermost:
-        name, module = step.frame.f_code.co_name, str(step.frame.f_globals.get("__name__"))
-        if module.startswith(("asyncio.", "anyio.")) and name in ("wait_for", "_wait", "__aexit__", "_wait_for_one"):
-            found += _tasks_in(step.frame)
-    return list(dict.fromkeys(found or _shielded(end)))
-
-
-def _tasks_in(frame: FrameType) -> list[Task]:
-    """The tasks that one of asyncio's functions waits for, as its variables hold them."""
-    variables = frame.f_locals
-    group = getattr(variables.get("self"), "_tasks", None) or variables.get("fs") or variables.get("todo") or [variables.get("fut")]
-    return [task for task in list(group) if isinstance(task, asyncio.Task)]
-
-
-def _shielded(end: Any) -> list[Task]:
-    return [held for held in _held_by_callbacks(end) if isinstance(held, asyncio.Task)]
-
-
-def _held_by_callbacks(end: Any) -> Iterator[Any]:
-    """What the functions hold that are called when a future is done: the other end of a shield, or of a thread's work."""
-    for callback, _context in getattr(end, "_callbacks", None) or ():
-        for cell in getattr(callback, "__closure__", None) or ():
-            try:
-                yield cell.cell_contents
-            except ValueError:  # emptied meanwhile
-                continue
+# Tasks that wait for tasks, and threads that work for them.
 
 
 def _joined(outer: Suspension, inner: Suspension) -> Suspension:
@@ -356,22 +326,14 @@ def _joined(outer: Suspension, inner: Suspension) -> Suspension:
     return Suspension(outer.lines + inner.lines, wait, outer.held, inner.witness or outer.witness, inner.branches)
 
 
-# Threads that work for a task.
-
-
 def _in_thread(outer: Suspension, end: Any, view: _View) -> Suspension:
     """The same, with the reader's lines on which a thread works for it."""
-    futures = {id(end), *_source_futures(end)}
+    futures = {id(end), *source_futures(end)}
     for frame in view.threads().values():
         lines = _lines_of_work(frame, futures, view)
         if lines:
             return outer._replace(lines=outer.lines + lines, wait=outer.wait._replace(kind="in-thread"))
     return outer
-
-
-def _source_futures(end: Any) -> set[int]:
-    """The futures of a thread's work whose result asyncio hands on to ``end``."""
-    return {id(held) for held in _held_by_callbacks(end) if hasattr(held, "set_running_or_notify_cancel")}
 
 
 def _lines_of_work(frame: FrameType | None, futures: set[int], view: _View) -> tuple[Line, ...]:

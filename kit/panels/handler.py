@@ -21,6 +21,7 @@ from kit.watch import Blocked
 __all__ = ["HandlerPanel"]
 
 PAUSE_SECONDS = 0.1  # between two looks, at least
+_LONGEST_PAUSE_SECONDS = 1.0
 _COST = 0.03  # the share of one processor that looking may take
 _LOOKS_A_READING = 20  # the app's routes are read again this rarely
 _TURN = 20  # connections looked at before others get a turn
@@ -91,12 +92,16 @@ class HandlerPanel(Panel):
 
     async def _watch(self) -> None:
         while self._views:
-            cost_seconds = await self._look()
+            try:
+                cost_seconds = await self._look()
+            except Exception as error:  # an app of a kind that nobody has met: say so, and go on
+                cost_seconds = PAUSE_SECONDS * _COST
+                self._state = {**self._state, "hint": f"This app's handlers cannot be followed: {type(error).__name__}: {error}"}
             changes = {key: value for key, value in self._picture().items() if self._said.get(key) != value}
             if changes:
                 self._said |= changes
                 self._tell({**changes, "now": self._now()})
-            await asyncio.sleep(max(PAUSE_SECONDS, cost_seconds / _COST))
+            await asyncio.sleep(min(max(PAUSE_SECONDS, cost_seconds / _COST), _LONGEST_PAUSE_SECONDS))
 
     def _reset(self) -> dict[str, Any]:
         return {**self._picture(), "now": self._now()}
@@ -119,11 +124,11 @@ class HandlerPanel(Panel):
 
     async def _look(self) -> float:
         """Look at every handler once; returns the seconds of processor time that it took."""
-        spent, began = 0.0, time.thread_time()
         routing = self._routing_now()
         endpoints, followed = self._followed(routing)
         living = [connection for connection in followed if connection.handler_task is not None]
         self._sections.choose(endpoints, routing, followed)
+        spent, began = 0.0, time.thread_time()  # reading the source is done once
         tasks = _tasks_of(living)
         own = {code for endpoint in endpoints if (code := code_of(endpoint.function)) is not None}
         blocked, marks = self.server.blocked, list[Mark]()
@@ -136,10 +141,11 @@ class HandlerPanel(Panel):
         self._stopwatch.forget_the_rest()
         self._before = {connection: before for connection, before in self._before.items() if connection.handler_task is not None}
         marks += self._endings.fold(followed, self._now())
+        spent += time.thread_time() - began
         paths = {connection.number: connection.path for connection in followed}
         self._marks = grouped(marks, lambda mark: self._sections.place(mark.line, paths.get(mark.number, "")))
         self._state = self._header(living, blocked)
-        return spent + time.thread_time() - began
+        return spent
 
     def _routing_now(self) -> Routing:
         """The app's routes, read again when the server has another app, and now and then because routes may be added."""

@@ -308,6 +308,23 @@ async def test_its_snapshot_is_static(serving: Server, show: Show, eventually: E
     assert "<script" not in shown[0]["text/html"]
 
 
+async def test_an_app_that_cannot_be_looked_at_is_said_to_be_so(show: Show, eventually: Eventually) -> None:
+    class Odd:
+        """An app that does not let its routes be read."""
+
+        @property
+        def routes(self) -> list[Any]:
+            raise PermissionError("not for you")
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await app(scope, receive, send)
+
+    async with serve(Odd(), port=0, name="odd") as server:
+        seen = Seen(show(HandlerPanel(server)))
+        hint = "This app's handlers cannot be followed: PermissionError: not for you"
+        await eventually(lambda: (seen.newest("state") or {}).get("hint") == hint)
+
+
 def test_anything_but_a_server_is_refused_by_name() -> None:
     with pytest.raises(TypeError, match=r"HandlerPanel expects a server from `await serve"):
         HandlerPanel(app)  # type: ignore[arg-type]

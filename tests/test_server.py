@@ -585,7 +585,7 @@ async def test_a_handshake_that_the_handler_never_answers_does_not_hold_up_a_sto
         await connect(server, "/before-accept")
 
     waiting = asyncio.create_task(connecting())
-    await eventually(lambda: any(entry.kind == "asgi-receive" or entry.kind == "request" for entry in server.timeline.entries()))
+    await eventually(lambda: any((entry.side, entry.kind) == ("server", "request") for entry in server.timeline.entries()))
     with within(1.5):
         await server.stop()
     with pytest.raises(HandshakeRefused, match=r"HTTP 503.*stopped or replaced"):

@@ -428,7 +428,7 @@ async def test_a_field_that_cannot_be_read_is_an_error_and_nothing_is_connected_
     front_end.do("connect", **{"path": "/elsewhere", "cookies": "session=s2", field: text}, token="3")
     failed = await eventually(lambda: next((message for message in front_end.messages if message.get("failed") == "3"), None))
     assert failed["field"] == field
-    errors = [item["text"] for item in front_end.shown if item["from"] == "error"]
+    errors = await eventually(lambda: [item["text"] for item in front_end.shown if item["from"] == "error"])
     assert len(errors) == 1
     assert errors[0].startswith(f"{field.capitalize()}: expected ")
     assert not any("took" in message for message in front_end.messages)

@@ -57,10 +57,10 @@ class Conversation:
                 self._changed[row.key] = row
         return self._told()
 
-    def gap(self, count: int) -> list[Row]:
+    def gap(self, count: int, over: Iterable[int] = ()) -> list[Row]:
         """Say that ``count`` Entries were skipped before the next ones: a divider, and no row waits for what may have been among them.
 
-        Returns the rows that are new or have changed.
+        ``over`` are the numbers of the connections that have ended, which may have been skipped too. Returns the rows that are new or have changed.
         """
         self._gaps += 1
         row = Row(f"gap {self._gaps}", "gap", None, "divider", self._seen_seconds, wire=f"{count:,} events not shown", label=f"{count:,} events not shown")
@@ -70,6 +70,8 @@ class Conversation:
         self._controls.clear()
         for lane in self.lanes.values():
             lane.complete = False
+        for number in self.lanes.keys() & set(over):
+            self._presume_over(self.lanes[number], self._seen_seconds)
         return self._told()
 
     def _told(self) -> list[Row]:
@@ -334,7 +336,16 @@ class Conversation:
         else:
             row.handler, lane.server_ended = text, entry.at_seconds
             self._give_up(entry.connection, "wire", "arrival")
+        if not lane.complete:
+            self._presume_over(lane, entry.at_seconds)
         return row
+
+    def _presume_over(self, lane: Lane, at_seconds: float) -> None:
+        """Take all ends of a connection for gone: one is, and what was said of the others may have been skipped. What comes all the same, counts."""
+        lane.client_ended = lane.client_ended or at_seconds
+        lane.server_ended = lane.server_ended or at_seconds
+        lane.handler_ended = lane.handler_ended or at_seconds
+        self._give_up(lane.connection, "arrival", "handler", "wire", "client")
 
     def _fold_fault(self, entry: Entry) -> Row:
         row = self._alone(entry, "fault", "divider" if entry.connection is None else "here")

@@ -330,6 +330,27 @@ def test_what_is_seen_after_a_gap_still_fills_its_row() -> None:
     assert cells(conversation.rows[0]) == ("up", "“hello”", "TEXT 5 B", "receive “hello”")
 
 
+def test_nothing_waits_for_an_end_whose_going_was_skipped() -> None:
+    """The client's end was among the skipped Entries; what the server's end says, or what is known of the connection, is enough."""
+    conversation = Conversation()
+    conversation.feed(handshake())
+    conversation.gap(1)
+    conversation.feed([asgi("send", "send", "x", ordinal=1), frame("server", "out", "x", ordinal=1)])
+    assert conversation.row("1:down message 1").waits == "client"
+    conversation.feed([entry("server", "end", "", what="socket")])
+    assert (conversation.row("1:down message 1").waits, conversation.row("1:down message 1").lost) == ("", True)
+    conversation.feed([frame("client", "in", "x", ordinal=1)])
+    assert not conversation.row("1:down message 1").lost, "it came after all"
+
+
+def test_after_a_gap_nothing_waits_for_a_connection_that_is_known_to_be_over() -> None:
+    conversation = Conversation()
+    conversation.feed(handshake())
+    conversation.gap(5, over=[1])
+    conversation.feed([asgi("send", "send", "x", ordinal=1), frame("server", "out", "x", ordinal=1)])
+    assert [(row.waits, row.lost) for row in conversation.rows if row.kind == "message"] == [("", True)]
+
+
 def test_pings_before_and_after_a_gap_are_not_taken_for_each_other() -> None:
     conversation = Conversation()
     conversation.feed([frame("client", "out", opcode="PING", ordinal=None)])

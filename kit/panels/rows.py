@@ -57,7 +57,8 @@ class RowsPanel(Panel):
         return {"rows": [self._plain(row) for row in self._fold.rows], **self._about(whole=True)}
 
     def _changes(self, entries: list[Entry], skipped: int) -> dict[str, Any] | None:
-        changed = {row.key: row for row in self._fold.gap(skipped)} if skipped else {}
+        over = [connection.number for connection in self.timeline.connections if not connection.open] if skipped else []
+        changed = {row.key: row for row in self._fold.gap(skipped, over)} if skipped else {}
         changed |= {row.key: row for row in self._fold.feed(entries)}
         if not changed:
             return None

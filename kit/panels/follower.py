@@ -13,7 +13,10 @@ from kit.timeline import Entry, Timeline
 __all__ = ["Follower", "follower_of"]
 
 TICK_SECONDS = 0.05
-MOST_ENTRIES = 400  # in one tick: more could not be read on a screen, and would keep the interpreter from the server
+FLOOD_TICK_SECONDS = 0.25  # while Entries are passed over: each tick has the browser lay out and paint the page
+MOST_ENTRIES = 400  # in one tick, so that a panel is never long without news
+MOST_AT_A_STRETCH = 3_000  # such a burst is shown whole, over several ticks
+MOST_A_SECOND = 600  # of a flood that goes on: nobody reads faster, and the server and the browser need the processor
 _AT_ONCE = 40  # then another thread may run: one that wants the interpreter waits for up to 5 ms otherwise
 _REST = 7  # for each second of work, seconds of rest: panels take an eighth of one core at most
 
@@ -28,7 +31,8 @@ class Reader(Protocol):
 class Follower:
     """Reads what is new in a Timeline, at most 20 times a second, for every panel that has joined. Lives on the panels' loop.
 
-    When more is recorded than panels can show, it passes over the oldest Entries and tells every panel how many they were.
+    When more is recorded than panels can show, it passes over the oldest Entries and tells every panel how many they were:
+    a burst of up to 3,000 is shown whole, a flood that goes on at 600 a second, always the newest.
     """
 
     _rest_until = 0.0  # one for all followers, which share a loop
@@ -40,7 +44,8 @@ class Follower:
         self._delivered = 0  # what every reader has, or gets in the tick that runs
         self._timer: asyncio.TimerHandle | None = None
         self._wanted_at: float | None = None  # a tick that was asked for while one ran
-        self._last_tick = 0.0
+        self._last_tick = self._not_before = 0.0
+        self._budget = float(MOST_AT_A_STRETCH)
         self._ticking: asyncio.Task[None] | None = None
 
     def join(self, reader: Reader) -> tuple[list[Entry], int]:
@@ -66,7 +71,7 @@ class Follower:
         if self._ticking is not None:
             self._wanted_at = min(wanted_at, self._wanted_at or wanted_at)
         elif self._readers:
-            self._tick_at(max(wanted_at, self._last_tick + TICK_SECONDS, Follower._rest_until))
+            self._tick_at(max(wanted_at, self._not_before, Follower._rest_until))
 
     def _tick_at(self, when: float) -> None:
         loop = asyncio.get_running_loop()
@@ -83,17 +88,23 @@ class Follower:
     async def _tick(self) -> None:
         """1. pass over what is too much; 2. put the rest into words, in parts; 3. tell each reader; 4. rest."""
         began = time.thread_time()
-        skipped = self._subscription.pass_over(MOST_ENTRIES)
-        readers, self._delivered = list(self._readers), self._timeline.last_number
+        self._budget = min(MOST_AT_A_STRETCH, self._budget + (time.monotonic() - self._last_tick) * MOST_A_SECOND)
+        skipped = self._subscription.pass_over(int(self._budget))
+        readers, self._delivered = list(self._readers), min(self._subscription.seen + MOST_ENTRIES, self._timeline.last_number)
         entries: list[Entry] = []
-        while part := self._subscription.next(_AT_ONCE, up_to=self._delivered):
-            entries += part
-            await asyncio.sleep(0)
-        for reader in readers:
-            if reader in self._readers:
-                _tell(reader, entries, skipped)
+        with loops.giving_way():
+            while part := self._subscription.next(_AT_ONCE, up_to=self._delivered):
+                entries += part
                 await asyncio.sleep(0)
+            for reader in readers:
+                if reader in self._readers:
+                    _tell(reader, entries, skipped)
+                    await asyncio.sleep(0)
+        self._budget -= len(entries)
         self._last_tick = time.monotonic()
+        self._not_before = self._last_tick + (FLOOD_TICK_SECONDS if skipped else TICK_SECONDS)
+        if self._delivered < self._timeline.last_number:
+            self._wanted_at = self._last_tick
         Follower._rest_until = self._last_tick + (time.thread_time() - began) * _REST
         wanted_at, self._wanted_at, self._ticking = self._wanted_at, None, None
         if wanted_at is not None:

@@ -1,6 +1,7 @@
 // What all panels share: building DOM out of text only, the tie to the kernel, and logs that stay bounded.
 
 const ROWS_LIMIT = 500;
+const APPEARING_AT_ONCE = 8; // more new rows in one frame than an eye follows just stand there
 
 /** An element with attributes, listeners (onclick …) and children; strings become text, never markup. */
 export function h(tag, attributes = {}, ...children) {
@@ -200,13 +201,14 @@ function scrollingLog(label, emptyText, { controls = true } = {}) {
     const before = rows.get(key);
     if (before) before.row.replaceWith(row);
     else list.append(row);
+    if (!before && ++newOnes <= APPEARING_AT_ONCE) row.classList.add("kit-appears");
     rows.set(key, { row, words });
     while (rows.size > ROWS_LIMIT) {
       const [oldest, { row: old }] = rows.entries().next().value;
       old.remove();
       rows.delete(oldest);
     }
-    if (atEnd) list.scrollTop = list.scrollHeight;
+    settleOnce ||= requestAnimationFrame(settle); // asking for the height lays out the page: once a frame, not once a row
   }
   function reset() {
     for (const { row } of rows.values()) row.remove();
@@ -220,7 +222,10 @@ function scrollingLog(label, emptyText, { controls = true } = {}) {
     skippedCount += count;
     put(`skipped ${skippedCount}`, h("div", { class: "kit-note" }, `${count.toLocaleString()} earlier or unshown events are not in this list`), "");
   }
+  let newOnes = 0; // since the last frame
+  let settleOnce = 0;
   const settle = () => {
+    settleOnce = newOnes = 0;
     if (atEnd) list.scrollTop = list.scrollHeight;
   };
   new ResizeObserver(settle).observe(list); // rows that were put before the list was shown,

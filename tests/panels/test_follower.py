@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from kit import loops
-from kit.panels.follower import MOST_ENTRIES, Follower, follower_of
+from kit.panels.follower import MOST_A_SECOND, MOST_AT_A_STRETCH, MOST_ENTRIES, Follower, follower_of
 from kit.timeline import Entry, Timeline
 
 Eventually = Callable[..., object]
@@ -71,16 +71,28 @@ async def test_who_joins_while_others_are_being_told_misses_nothing(eventually: 
     assert all(listener.numbers == list(range(1, 501)) for listener in listeners)
 
 
+async def test_a_burst_is_told_whole_in_several_ticks(eventually: Eventually) -> None:
+    timeline, listener = Timeline(), Listener()
+    follower = await joined(timeline, listener)
+    for number in range(MOST_AT_A_STRETCH):
+        timeline.note(str(number))
+    await eventually(lambda: listener.numbers[-1:] == [MOST_AT_A_STRETCH])
+    assert follower is not None
+    assert (listener.numbers, listener.skipped) == (list(range(1, MOST_AT_A_STRETCH + 1)), 0)
+    assert listener.ticks >= MOST_AT_A_STRETCH / MOST_ENTRIES
+
+
 async def test_a_flood_is_passed_over_for_all_alike_and_counted(eventually: Eventually) -> None:
     timeline, one, other = Timeline(), Listener(), Listener()
+    began = time.monotonic()
     follower = await joined(timeline, one, other)
-    for number in range(5_000):
+    for number in range(20_000):
         timeline.note(str(number))
-    await eventually(lambda: one.numbers[-1:] == [5_000])
+    await eventually(lambda: one.numbers[-1:] == [20_000])
     await eventually(lambda: other.numbers == one.numbers)
     assert follower is not None
-    assert one.skipped == other.skipped == 5_000 - len(one.numbers)
-    assert len(one.numbers) <= MOST_ENTRIES * one.ticks
+    assert one.skipped == other.skipped == 20_000 - len(one.numbers)
+    assert len(one.numbers) <= MOST_AT_A_STRETCH + MOST_A_SECOND * (time.monotonic() - began)
 
 
 async def test_a_tick_that_is_asked_for_comes_although_nothing_is_new(eventually: Eventually) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -32,23 +33,34 @@ def shared_loops_end() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What looks at executed notebooks comes last: they are executed while other tests run."""
+    """What drives the browser goes to one process of the two; what looks at executed notebooks comes last: they are executed while other tests run."""
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.xdist_group("browser"))
     items.sort(key=lambda item: "executions" in item.fixturenames)
 
 
 @pytest.fixture(scope="session")
 def executions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executions]:
-    running = Executions(tmp_path_factory.mktemp("notebooks"))
+    """One for all worker processes of this session, if there are several."""
+    one_of_several = "PYTEST_XDIST_WORKER" in os.environ
+    folder = tmp_path_factory.getbasetemp().parent / "notebooks" if one_of_several else tmp_path_factory.mktemp("notebooks")
+    folder.mkdir(exist_ok=True)
+    running = Executions(folder)
     yield running
-    running.close()
+    running.close(at_once=not one_of_several)
+
+
+@pytest.fixture(scope="session")
+def notebooks_are_wanted(request: pytest.FixtureRequest) -> bool:
+    return any("executions" in item.fixturenames for item in request.session.items)
 
 
 @pytest.fixture(autouse=True)
-def notebooks_run_meanwhile(request: pytest.FixtureRequest) -> None:
+def notebooks_run_meanwhile(request: pytest.FixtureRequest, notebooks_are_wanted: bool) -> None:
     """Begin to execute the notebooks with the first test that drives no browser, if any test of this session wants them."""
-    wanted = any("executions" in item.fixturenames for item in request.session.items)
-    if wanted and not request.node.get_closest_marker("browser"):
-        request.getfixturevalue("executions")
+    if notebooks_are_wanted and not request.node.get_closest_marker("browser"):
+        request.getfixturevalue("executions").begin()
 
 
 @pytest.fixture

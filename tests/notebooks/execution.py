@@ -7,8 +7,9 @@ import importlib
 import importlib.util
 import json
 import os
+import pickle
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +18,14 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
+from kit.loops import new_event_loop
+
 __all__ = ["CELL_SECONDS", "NOTEBOOKS", "ROOT", "Executions", "Run", "code_cells", "execute_cell", "failures", "printed", "read", "tags"]
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CELL_SECONDS = 30
+NOTEBOOK_SECONDS = 100
 AT_A_TIME = 2
 
 
@@ -74,25 +78,56 @@ class Run(NamedTuple):
 
 
 class Executions:
-    """Every notebook's `Run`, made in the background from the session's beginning, because most of it is waiting."""
+    """Every notebook's `Run`, made in the background while other tests run, because most of it is waiting.
+
+    Several processes may share ``folder``: the first to ``begin`` executes the notebooks for all of them.
+    """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._runs: dict[Path, Run] = {}
+        self._pool: ThreadPoolExecutor | None = None
+
+    def begin(self) -> None:
+        """Begin to execute them, unless that has been done."""
+        try:
+            (self._folder / "begun").touch(exist_ok=False)
+        except FileExistsError:
+            return
         self._pool = ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="notebook")
-        slowest_first = sorted(NOTEBOOKS, key=lambda path: path.stem.startswith(("03", "05")), reverse=True)
-        self._runs: dict[Path, Future[Run]] = {path: self._pool.submit(_executed, path, folder / path.stem) for path in slowest_first}
+        for path in sorted(NOTEBOOKS, key=lambda path: path.stem.startswith(("03", "05")), reverse=True):  # the slowest first
+            self._pool.submit(self._execute, path)
 
     def run_of(self, path: Path) -> Run:
         """The notebook's `Run`; waits until it is there."""
-        return self._runs[path].result()
+        if path not in self._runs:
+            self._runs[path] = self._outcome(path)
+        if isinstance(self._runs[path], Exception):
+            raise self._runs[path]
+        return self._runs[path]
 
-    def close(self) -> None:
-        """Begin no more of them, and wait for those that have begun."""
-        self._pool.shutdown(cancel_futures=True)
+    def close(self, *, at_once: bool) -> None:
+        """Wait for the executions, those that have begun or all of them."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=at_once)
 
+    def _execute(self, path: Path) -> None:
+        try:
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                outcome = runner.run(_execute(path, self._folder / path.stem))
+        except Exception as error:
+            outcome = error
+        unfinished = self._folder / f"{path.stem}.unfinished"
+        unfinished.write_bytes(pickle.dumps(outcome))
+        unfinished.rename(self._folder / f"{path.stem}.run")
 
-def _executed(path: Path, folder: Path) -> Run:
-    with asyncio.Runner() as runner:
-        return runner.run(_execute(path, folder))
+    def _outcome(self, path: Path) -> Run | Exception:
+        self.begin()
+        deadline = time.monotonic() + NOTEBOOK_SECONDS
+        while not (finished := self._folder / f"{path.stem}.run").exists():
+            assert time.monotonic() < deadline, f"{path.name} was not executed within {NOTEBOOK_SECONDS} s"
+            time.sleep(0.05)
+        return pickle.loads(finished.read_bytes())
 
 
 async def _execute(path: Path, folder: Path) -> Run:

@@ -90,8 +90,8 @@ def test_it_makes_everyone_wait_for_a_handler_that_blocks_and_nobody_for_one_tha
 @pytest.fixture
 async def taken_home(tmp_path: Path) -> AsyncIterator[tuple[str, Path]]:
     """The ``main.py`` of 01_echo under ``fastapi dev``, as its reader runs it: its address and its folder."""
-    (tmp_path / "main.py").write_text(written_files(ROOT / "notebooks/01_run.ipynb")["main.py"], "utf-8")
-    shutil.copy(ROOT / "kit/pages/run.html", tmp_path)
+    (tmp_path / "main.py").write_text(written_files(ROOT / "notebooks/01_echo.ipynb")["main.py"], "utf-8")
+    shutil.copy(ROOT / "kit/pages/echo.html", tmp_path)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

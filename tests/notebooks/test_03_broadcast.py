@@ -9,8 +9,8 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
-from kit import connect, reading_stalled, serve
-from kit.suspension import Line, suspension_of
+from kit import Client, connect, reading_stalled, serve
+from kit.suspension import Suspension, suspension_of
 from kit.waiting import words_for
 from tests.notebooks.execution import ROOT, Run, code_cells, read, shown
 
@@ -221,21 +221,23 @@ async def test_the_speakers_handler_stands_still_in_the_send_to_the_sleeper(tmp_
     (tmp_path / "chat.py").write_text(source, "utf-8")
     chat = runpy.run_path(str(tmp_path / "chat.py"))["app"]
 
-    async with serve(chat, port=0) as server, connect(server, "/ws/1") as speaker, connect(server, "/ws/2", name="Sleeper") as sleeper:
-        async with reading_stalled(sleeper):
-            await speaker.send_text("x" * 12_000_000)
-            handler = speaker.connection.handler_task
-            await eventually(lambda: suspension_of(handler, connection=speaker.connection).wait.kind == "send")
-            lines, wait, *_ = suspension_of(handler, connection=speaker.connection)
-            assert [linecache.getline(*line_of(line)).strip() for line in lines] == [
-                'await manager.broadcast(f"Client #{client_id} says: {data}")',
-                "await connection.send_text(message)",
-            ]
-            assert words_for(wait) == "waits in send_text to Sleeper: the client does not read"
+    async with (
+        serve(chat, port=0) as server,
+        connect(server, "/ws/1") as speaker,
+        connect(server, "/ws/2", name="Sleeper") as sleeper,
+        reading_stalled(sleeper),
+    ):
+        await speaker.send_text("x" * 12_000_000)
+        await eventually(lambda: where(speaker).wait.peer == "Sleeper")
+        assert [linecache.getline(line.code.co_filename, line.number).strip() for line in where(speaker).lines] == [
+            'await manager.broadcast(f"Client #{client_id} says: {data}")',
+            "await connection.send_text(message)",
+        ]
+        assert words_for(where(speaker).wait) == "waits in send_text to Sleeper: the client does not read"
 
 
-def line_of(line: Line) -> tuple[str, int]:
-    return line.code.co_filename, line.number
+def where(client: Client) -> Suspension:
+    return suspension_of(client.connection.handler_task, connection=client.connection)
 
 
 def test_the_healthy_speaker_is_disconnected_and_the_sleeper_is_not(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import linecache
 import re
 import runpy
@@ -221,23 +222,29 @@ async def test_the_speakers_handler_stands_still_in_the_send_to_the_sleeper(tmp_
     (tmp_path / "chat.py").write_text(source, "utf-8")
     chat = runpy.run_path(str(tmp_path / "chat.py"))["app"]
 
-    async with (
-        serve(chat, port=0) as server,
-        connect(server, "/ws/1") as speaker,
-        connect(server, "/ws/2", name="Sleeper") as sleeper,
-        reading_stalled(sleeper),
-    ):
-        await speaker.send_text("x" * 12_000_000)
-        await eventually(lambda: where(speaker).wait.peer == "Sleeper")
-        assert [linecache.getline(line.code.co_filename, line.number).strip() for line in where(speaker).lines] == [
-            'await manager.broadcast(f"Client #{client_id} says: {data}")',
-            "await connection.send_text(message)",
-        ]
-        assert words_for(where(speaker).wait) == "waits in send_text to Sleeper: the client does not read"
+    async with serve(chat, port=0) as server, connect(server, "/ws/1") as speaker, connect(server, "/ws/2", name="Sleeper") as sleeper:
+        hearing = asyncio.create_task(hear_all(speaker))
+        async with reading_stalled(sleeper):
+            for text in ("x" * 12_000_000, "is anybody there?"):
+                await speaker.send_text(text)
+            await eventually(lambda: where(speaker).wait.peer == "Sleeper")
+            stands = where(speaker)
+    await hearing
+
+    assert [linecache.getline(line.code.co_filename, line.number).strip() for line in stands.lines] == [
+        'await manager.broadcast(f"Client #{client_id} says: {data}")',
+        "await connection.send_text(message)",
+    ]
+    assert words_for(stands.wait) == "waits in send_text to Sleeper: the client does not read"
 
 
 def where(client: Client) -> Suspension:
     return suspension_of(client.connection.handler_task, connection=client.connection)
+
+
+async def hear_all(client: Client) -> None:
+    async for _ in client.iter_text():
+        pass
 
 
 def test_the_healthy_speaker_is_disconnected_and_the_sleeper_is_not(run: Run) -> None:

@@ -20,13 +20,42 @@ from nbformat.v4 import new_code_cell
 
 from kit.loops import new_event_loop
 
-__all__ = ["CELL_SECONDS", "NOTEBOOKS", "ROOT", "Executions", "Run", "code_cells", "execute_cell", "failures", "printed", "read", "tags"]
+__all__ = [
+    "CELL_SECONDS",
+    "NOTEBOOKS",
+    "ROOT",
+    "Executions",
+    "Run",
+    "code_cells",
+    "execute_cell",
+    "failures",
+    "printed",
+    "read",
+    "shown",
+    "tags",
+    "written_files",
+]
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CELL_SECONDS = 30
 NOTEBOOK_SECONDS = 100
 AT_A_TIME = 2
+
+# What a question may use beside the notebook's own names. `where` is a handler's lines, from the outermost in, and for what it waits.
+ASKING = """
+import json, linecache, httpx2
+from kit.closing import explain
+from kit.suspension import suspension_of
+
+def texts(lines):
+    return [linecache.getline(line.code.co_filename, line.number).strip() for line in lines]
+
+def where(connection):
+    suspension = suspension_of(connection.handler_task, connection=connection)
+    return [*texts(suspension.lines), suspension.wait.kind, *texts(suspension.held)]
+
+"""
 
 
 def read(path: Path) -> NotebookNode:
@@ -48,6 +77,17 @@ def failures(cells: list[NotebookNode]) -> list[str]:
 
 def printed(cells: list[NotebookNode], stream: str = "stdout") -> str:
     return "".join(out.text for cell in cells for out in cell.outputs if out.output_type == "stream" and out.name == stream)
+
+
+def shown(cells: list[NotebookNode]) -> list[str]:
+    """What cells ended with and showed, as text; a widget's is only its name."""
+    return [out.data["text/plain"] for cell in cells for out in cell.outputs if out.output_type == "execute_result"]
+
+
+def written_files(path: Path) -> dict[str, str]:
+    """What the cells that begin with ``%%writefile`` write, by file name."""
+    parts = [cell.source.partition("\n") for cell in code_cells(read(path)) if cell.source.startswith("%%writefile")]
+    return {magic.rpartition("/")[2].strip('" '): source + "\n" for magic, _, source in parts}
 
 
 class Run(NamedTuple):
@@ -136,7 +176,7 @@ async def _execute(path: Path, folder: Path) -> Run:
     positions = [index for index, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     questions = _questions_about(path)
     first_question = len(notebook.cells)
-    notebook.cells += [new_code_cell(f"import json, httpx2\nfrom kit.closing import explain\nprint(json.dumps({asked}))") for asked in questions.values()]
+    notebook.cells += [new_code_cell(f"{ASKING}print(json.dumps({asked}))") for asked in questions.values()]
     client = NotebookClient(notebook, timeout=CELL_SECONDS, allow_errors=True, resources={"metadata": {"path": str(working)}})
     with said.open("w") as log:
         async with client.async_setup_kernel(stdout=log, stderr=log, env={**os.environ, "TMPDIR": str(folder)}):

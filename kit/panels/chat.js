@@ -22,7 +22,7 @@ function render({ model, el }) {
   );
   const send = h("button", { type: "submit", class: "kit-button kit-primary" }, "Send");
   const more = h("button", { type: "button", class: "kit-button kit-more", "aria-label": "More actions", "aria-expanded": "false" }, "···");
-  const sendForm = h("form", { class: "kit-composer" }, message, send, more);
+  const sendForm = h("form", { class: "kit-composer", hidden: true }, message, send, more);
 
   const action = (label, what, title) => h("button", { type: "button", class: "kit-button", title, onclick: () => ask(what, { code: code.value }) }, label);
   const code = h("input", { class: "kit-input kit-code", "aria-label": "Close code", value: "1000", inputmode: "numeric", size: "4" });

@@ -388,8 +388,8 @@ function render({ model, el }) {
   const zoomOut = h("button", { ...local, class: "kit-button kit-seq-zoom", "aria-label": "Zoom out", title: "−" }, "−");
   const zoomIn = h("button", { ...local, class: "kit-button kit-seq-zoom", "aria-label": "Zoom in", title: "+" }, "+");
   const scaleWords = h("span", { class: "kit-seq-scale", role: "status", "aria-label": "Scale of time", title: "Events closer than a label are spread; quiet time is cut" });
-  const pause = h("button", { ...local, class: "kit-button", "aria-pressed": "false" }, "Pause");
-  const clear = h("button", { ...local, class: "kit-button" }, "Clear");
+  const pause = h("button", { ...local, class: "kit-button kit-pause", "aria-pressed": "false", title: "Hold what is new back" }, "Pause");
+  const clear = h("button", { ...local, class: "kit-button kit-clear", title: "Clear this diagram" }, "Clear");
   const names = h("div", { class: "kit-seq-names", role: "list", "aria-label": "Lanes" });
   const layers = Object.fromEntries(["lanes", "cuts", "unread", "lines"].map((name) => [name, s("g", { "aria-hidden": name === "lines" ? null : "true" })]));
   const svg = s("svg", { role: "presentation" }, ...Object.values(layers));
@@ -407,7 +407,7 @@ function render({ model, el }) {
     h("header", { class: "kit-header" }, h("strong", {}, "Sequence"), followPill, h("span", { class: "kit-spring" }), filter, pause, clear),
     earlier,
     scroller,
-    h("footer", { class: "kit-seq-foot" }, h("span", { class: "kit-faint" }, "Time"), zoomOut, scaleWords, zoomIn, h("span", { class: "kit-spring" }), pingToggle, foldToggle),
+    h("footer", { class: "kit-seq-foot" }, h("span", { class: "kit-faint kit-seq-caption-of-time" }, "Time"), zoomOut, scaleWords, zoomIn, h("span", { class: "kit-spring" }), pingToggle, foldToggle),
     details,
   );
   el.replaceChildren(panel);

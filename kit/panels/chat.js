@@ -113,7 +113,7 @@ function render({ model, el }) {
     state = next;
     header.replaceChildren(
       h("span", { class: `kit-dot kit-c${colourOf(state.number)}`, "aria-hidden": "true" }),
-      h("strong", {}, state.name),
+      h("strong", { title: state.name }, state.name),
       state.number ? badge(state.number) : "",
       h("span", { class: "kit-spring" }),
       h("span", { role: "status" }, pill(state.pill, state.tone)),

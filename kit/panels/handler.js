@@ -6,7 +6,7 @@ const LEAVING_MILLISECONDS = 600;
 function render({ model, el }) {
   const header = h("span", { role: "status" });
   const count = h("span");
-  const follow = h("button", { type: "button", class: "kit-button", "data-local": "1", "aria-pressed": "true", title: "Keep the line of the newest change in view" }, "Follow");
+  const follow = h("button", { type: "button", class: "kit-button kit-follow", "data-local": "1", "aria-pressed": "true", title: "Keep the line of the newest change in view" }, "Follow");
   const blocked = h("div", { class: "kit-blocked", role: "status", "aria-live": "polite", hidden: true });
   const hint = h("div", { class: "kit-source-hint" }, "Looking for your handlers …");
   const body = h("div", { class: "kit-sources", role: "region", "aria-label": "Source of the handlers", tabindex: "0" }, hint);
@@ -160,7 +160,7 @@ export function sectionElement(section, folded) {
   const list = h("ol", { class: "kit-source", "aria-label": `Source of ${section.title}` });
   section.lines.forEach((pieces, index) => {
     const number = section.first + index;
-    const code = h("code", { class: "kit-code-line" }, ...pieces.map(([kind, text]) => (kind ? h("span", { class: `kit-py-${kind}` }, text) : text)), "\n");
+    const code = h("code", { class: "kit-code-line" }, ...indented(pieces).map(([kind, text]) => (kind ? h("span", { class: `kit-py-${kind}` }, text) : text)), "\n");
     const marks = h("div", { class: "kit-marks" });
     const gutter = h("span", { class: "kit-gutter" }, h("span", { class: "kit-number" }, String(number)), h("span", { class: "kit-gutter-badges" }));
     const row = h("li", { class: "kit-line", "aria-label": `line ${number}` }, h("div", { class: "kit-line-code" }, gutter, code), marks);
@@ -197,6 +197,12 @@ export function sectionElement(section, folded) {
     }
   };
   return { element, places, tint };
+}
+
+/** A line's pieces, of which the first is its indentation: it is set narrower where there is little room. */
+export function indented([[kind, text] = ["", ""], ...rest]) {
+  const width = kind ? 0 : text.length - text.trimStart().length;
+  return [["indent", text.slice(0, width)], [kind, text.slice(width)], ...rest].filter(([, words]) => words);
 }
 
 /** The numbers beside a line: those that are here before those that only came through, and how many more there are. */

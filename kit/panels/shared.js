@@ -228,6 +228,10 @@ function scrollingLog(label, emptyText, { controls = true } = {}) {
   function settle() {
     settleOnce = newOnes = 0;
     if (!atEnd || !list.clientHeight) return;
+    if (!empty.hidden) {
+      list.scrollTop = 0; // what to do first is said at the top
+      return;
+    }
     const last = list.lastElementChild;
     const tall = last.offsetHeight > list.clientHeight;
     if (!tall) list.scrollTop = list.scrollHeight;

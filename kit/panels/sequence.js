@@ -249,12 +249,14 @@ export function arrowOf(row, lane, place, grid, yOf) {
 
 /**
  * An event's words on a ground of their own, within `from` and `to`: in the middle of the diagram if they fit there, else as
- * far to the right as they may go; `side` puts them at one edge. Payload and what is said about it share the room.
+ * far to the right as they may go; `side` puts them at one edge. Payload and what is said about it share the room,
+ * and where it is too little for both while something waits, the waiting has it all.
  */
 function words({ label, extra, waits, tone }, side, from, to, y, { grid, measure }) {
   const room = to - from, least = Math.min(measure(label), 90, room * 0.6);
-  const tail = extra ? elided(` · ${extra}`, room - least, measure) : "";
-  const head = elided(label, room - measure(tail), measure), wide = measure(head) + measure(tail);
+  const alone = waits && room - measure(` · ${extra}`) < 40; // what waits still is said before what it is
+  const tail = !extra ? "" : alone ? elided(extra, room, measure) : elided(` · ${extra}`, room - least, measure);
+  const head = alone ? "" : elided(label, room - measure(tail), measure), wide = measure(head) + measure(tail);
   const middle = Math.max(from, Math.min((grid.left + grid.right - wide) / 2, to - wide));
   const x = side === "left" ? from : side === "right" ? to - wide : middle;
   return [
@@ -423,7 +425,7 @@ function render({ model, el }) {
     }
     return widths.get(text);
   };
-  const headHeight = () => (grid.stacked ? 44 : 32);
+  const headHeight = () => (!shown.length ? 0 : grid.stacked ? 44 : 32);
 
   /** What is to be seen changed: lay it all out anew, at most once a frame. */
   const change = () => {
@@ -478,8 +480,9 @@ function render({ model, el }) {
     headed = heads;
     layers.lanes.replaceChildren(...drawLanes(shown, picture, grid));
     layers.unread.replaceChildren(...drawUnread(unread, picture, grid));
-    empty.hidden = chosen.length > 0 || shown.length > 0;
-    canvas.hidden = !empty.hidden;
+    empty.hidden = shown.length > 0;
+    names.hidden = !shown.length;
+    canvas.style.minHeight = shown.length ? "" : "0";
     scaleWords.textContent = SCALES[scale].words;
     [zoomOut.disabled, zoomIn.disabled] = [scale === 0, scale === SCALES.length - 1];
     pingToggle.hidden = !pingCount;

@@ -377,7 +377,12 @@ function frameList(rowElement, onChoose) {
     watcher.disconnect();
     cancelAnimationFrame(due);
   };
-  return { list, put, choose, close, following: () => (atEnd = true) };
+  /** For another connection: at its end while it goes on, at its beginning when it is over. */
+  const begin = (over) => {
+    atEnd = !over;
+    list.scrollTop = 0;
+  };
+  return { list, put, choose, close, begin };
 }
 
 /** A drop-down list with a name. */
@@ -486,7 +491,10 @@ function render({ model, el }) {
   function show(now) {
     const other = now.number !== state.number || now.recording !== state.recording;
     if (other) [clearedTo] = [0];
-    if (other) glass.clear();
+    if (other) {
+      glass.clear();
+      frames.begin(now.ended);
+    }
     state = now;
     const names = now.connections.map(({ number, name, path }) => [String(number), `${number} · ${name} ${path}`]);
     const newest = names.at(-1)?.[1] ?? "nobody yet";

@@ -35,6 +35,7 @@ def shared_loops_end() -> Iterator[None]:
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("kit-")]
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What drives the browser goes to one process of the two; what looks at executed notebooks comes last: they are executed while other tests run."""
     for item in items:

@@ -7,8 +7,10 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from kit import stop_all
 from kit.loops import stop_shared_loops
@@ -35,13 +37,20 @@ def shared_loops_end() -> Iterator[None]:
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("kit-")]
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What drives the browser goes to one process of the two; what looks at executed notebooks comes last: they are executed while other tests run."""
-    for item in items:
-        if item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.xdist_group("browser"))
+    """What looks at executed notebooks comes last: they are executed while other tests run."""
     items.sort(key=lambda item: "executions" in item.fixturenames)
+
+
+class BrowserApart(LoadScopeScheduling):
+    """One process drives the browser, the others take all other tests one by one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "browser" if nodeid.startswith("tests/browser/") else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BrowserApart:
+    return BrowserApart(config, log)
 
 
 @pytest.fixture(scope="session")

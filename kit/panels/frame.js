@@ -347,8 +347,11 @@ function frameList(rowElement, onChoose) {
     draw();
     if (tell) onChoose(key);
   };
+  let byReader = -Infinity; // a list that grows scrolls too: only the reader's own hand ends the following
+  for (const kind of ["wheel", "touchmove", "pointerdown", "keydown"]) list.addEventListener(kind, () => (byReader = performance.now()), { passive: true });
   list.addEventListener("scroll", () => {
-    atEnd = list.scrollTop + list.clientHeight >= list.scrollHeight - 4;
+    if (list.scrollTop + list.clientHeight >= list.scrollHeight - 4) atEnd = true;
+    else if (performance.now() - byReader < 2000) atEnd = false;
     drawSoon();
   });
   space.addEventListener("click", (event) => {
@@ -489,11 +492,11 @@ function render({ model, el }) {
   });
 
   function show(now) {
-    const other = now.number !== state.number || now.recording !== state.recording;
+    const first = state.newest === undefined, other = now.number !== state.number || now.recording !== state.recording;
     if (other) [clearedTo] = [0];
     if (other) {
       glass.clear();
-      frames.begin(now.ended);
+      frames.begin(now.ended && (first || !now.newest));
     }
     state = now;
     const names = now.connections.map(({ number, name, path }) => [String(number), `${number} · ${name} ${path}`]);

@@ -14,7 +14,7 @@ from kit.admission import notebook_pages
 from kit.panels.follower import Follower, follower_of
 from kit.timeline import Entry, Timeline
 
-__all__ = ["Panel", "followed", "front_end"]
+__all__ = ["ListPanel", "Panel", "followed", "front_end"]
 
 _HERE = Path(__file__).parent
 
@@ -76,7 +76,7 @@ class Panel(anywidget.AnyWidget):
         self._tell({"error": str(error)})
 
     def _wants_ticks(self) -> bool:
-        """Whether to follow the Timeline; by default only while displayed."""
+        """Whether to follow the Timeline, unless the panel is closed; by default only while displayed."""
         return bool(self._views)
 
     # Between the front end, the Timeline and the panels' loop.
@@ -103,7 +103,7 @@ class Panel(anywidget.AnyWidget):
             self._failed(error, form)
         else:
             if form.get("token"):
-                self._tell({"done": form["token"]})
+                self._tell({"done": form["token"], "to": form["view"]})
 
     def _greet(self, view: str) -> None:
         self._follow()
@@ -115,7 +115,7 @@ class Panel(anywidget.AnyWidget):
             self._begin()
             self._follower = follower_of(self.timeline)
             self._changes(*self._follower.join(self))
-        elif not self._wants_ticks():
+        if not self._wants_ticks() or self.comm is None:  # asked after joining too: it may be closed meanwhile, from another thread
             self._unfollow()
 
     def _unfollow(self) -> None:
@@ -154,5 +154,25 @@ class Panel(anywidget.AnyWidget):
         if "_views" not in self.__dict__:  # its arguments were refused before it was made
             return
         self._views.clear()
-        self._unfollow()
         super().close()
+        self._unfollow()
+
+
+class ListPanel(Panel):
+    """A panel whose views list what happens: what is new can be held back, and the list cleared.
+
+    Each view holds back and clears for itself. The methods press the buttons of all views that are displayed now, and
+    do nothing where that is done already; from any thread.
+    """
+
+    def pause(self) -> None:
+        """Hold what is new back, as the Pause button does. What exceeds the list's own limit meanwhile is lost to it, oldest first."""
+        self._tell({"press": "pause"})
+
+    def resume(self) -> None:
+        """Show what was held back, and what comes, as the Resume button does."""
+        self._tell({"press": "resume"})
+
+    def clear(self) -> None:
+        """Empty the list, as the Clear button does; what is held back stays so. The Timeline keeps it all."""
+        self._tell({"press": "clear"})

@@ -20,8 +20,9 @@ _HERE = Path(__file__).parent
 
 
 def front_end(name: str) -> dict[str, str]:
-    """The ESM and CSS of a panel: the shared part and its own. One module each, because a widget's module cannot import."""
-    scripts = [(_HERE / file).read_text("utf-8") for file in ("shared.js", f"{name}.js")]
+    """The ESM and CSS of a panel: what all share, the parts ``name.part.js`` if it has any, and its own. One module each, because a widget's cannot import."""
+    parts = sorted(path.name for path in _HERE.glob(f"{name}.*.js"))
+    scripts = [(_HERE / file).read_text("utf-8") for file in ("shared.js", *parts, f"{name}.js")]
     styles = [(_HERE / file).read_text("utf-8") for file in ("shared.css", f"{name}.css")]
     return {"_esm": "\n".join(scripts), "_css": "\n".join(styles)}
 
@@ -103,7 +104,7 @@ class Panel(anywidget.AnyWidget):
             self._failed(error, form)
         else:
             if form.get("token"):
-                self._tell({"done": form["token"], "to": form["view"]})
+                self._tell({"done": form["token"], "to": form.get("view")})
 
     def _greet(self, view: str) -> None:
         self._follow()

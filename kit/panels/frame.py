@@ -278,7 +278,7 @@ class FramePanel(ListPanel):
             return
         self._exporting.add(view)
         try:
-            text, name = self.export(), f"connections-{self.timeline.began_at:.0f}.jsonl"
+            name, text = f"connections-{self.timeline.began_at:.0f}.jsonl", await loops.aside(self.export)
             parts = [text[start : start + _PART_CHARACTERS] for start in range(0, len(text), _PART_CHARACTERS)]
             for index, part in enumerate(parts):
                 if view in self._views:

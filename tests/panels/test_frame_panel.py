@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -292,6 +293,16 @@ async def test_two_clicks_on_export_are_one_file(show: Show, eventually: Eventua
     assert [each["part"] for each in told(front_end, "exported")] == list(range(parts))
     front_end.do("export")
     await eventually(lambda: len(told(front_end, "exported")) == 2 * parts)
+
+
+async def test_other_panels_go_on_while_a_file_is_written(show: Show, eventually: Eventually, monkeypatch: pytest.MonkeyPatch) -> None:
+    written, panel = threading.Event(), FramePanel(Timeline())
+    front_end = show(panel)
+    monkeypatch.setattr(panel, "export", lambda: f"others went on: {written.wait(3)}")
+    front_end.do("export")
+    await eventually(lambda: panel._exporting)
+    loops.panels().call_soon(written.set)
+    await eventually(lambda: [each["text"] for each in told(front_end, "exported")] == ["others went on: True"])
 
 
 async def test_the_parts_of_a_file_are_forgotten_when_their_view_is_gone(server: Server, show: Show, eventually: Eventually) -> None:

@@ -12,6 +12,7 @@ import traitlets
 from kit import loops
 from kit.admission import notebook_pages
 from kit.panels.follower import Follower, follower_of
+from kit.printable import visible
 from kit.timeline import Entry, Timeline
 
 __all__ = ["ListPanel", "Panel", "followed", "front_end"]
@@ -73,8 +74,8 @@ class Panel(anywidget.AnyWidget):
         return None
 
     def _failed(self, error: Exception, form: dict[str, Any]) -> None:
-        """Show, in this panel, why a click failed."""
-        self._tell({"error": str(error)})
+        """Show, in the view that was clicked, why that failed."""
+        self._tell({"error": visible(str(error))[:1_000], "to": form.get("view")})
 
     def _wants_ticks(self) -> bool:
         """Whether to follow the Timeline, unless the panel is closed; by default only while displayed."""

@@ -241,9 +241,6 @@ class FramePanel(ListPanel):
                 return self.back_to_live()
         return None
 
-    def _failed(self, error: Exception, form: dict[str, Any]) -> None:
-        self._tell({"error": visible(str(error))[:1_000], "to": form["view"]})
-
     async def _look_from(self, number: Any) -> None:
         self.look_at(number)
 

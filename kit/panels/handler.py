@@ -14,6 +14,7 @@ from kit.panels.by_name import ServersPanel
 from kit.panels.handler_marks import Endings, Mark, Stopwatch, grouped, marks_of, name_of
 from kit.panels.handler_sections import Sections
 from kit.panels.snapshot import show_snapshot
+from kit.printable import visible
 from kit.server import Server
 from kit.suspension import Suspension, suspensions_of, tasks_by_connection
 from kit.timeline import Connection, redact
@@ -88,7 +89,7 @@ class HandlerPanel(ServersPanel):
                 cost_seconds = await self._look()
             except Exception as error:  # an app of a kind that nobody has met: say so, and go on
                 cost_seconds = PAUSE_SECONDS * _COST
-                self._state = {**self._state, "hint": f"This app's handlers cannot be followed: {type(error).__name__}: {error}"}
+                self._state = {**self._state, "hint": visible(f"This app's handlers cannot be followed: {type(error).__name__}: {error}")[:1_000]}
             changes = {key: value for key, value in self._picture().items() if self._said.get(key) != value}
             if changes:
                 self._said |= changes

@@ -12,7 +12,7 @@ from kit.hub.message import Gap
 from kit.loops import Mailbox
 from kit.printable import human_bytes, quoted
 
-__all__ = ["Backlog", "BacklogLimits", "Policy", "TOO_SLOW_CODE", "check_policy"]
+__all__ = ["TOO_SLOW_CODE", "Backlog", "BacklogLimits", "Policy", "check_policy"]
 
 Policy = Literal["disconnect", "drop_oldest", "block"]
 

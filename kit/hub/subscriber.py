@@ -149,6 +149,5 @@ class Subscriber:
     def _raise_if_disconnected(self) -> None:
         if self.disconnected is not None:
             advice = "Take messages faster, choose another policy=, or catch up: hub.subscribe(room, since=subscriber.position)."
-            raise SubscriberDisconnected(
-                f"the subscriber of {self.room!r} was disconnected: {self.disconnected}. {advice}", code=TOO_SLOW_CODE, reason=self.disconnected
-            )
+            text = f"the subscriber of {self.room!r} was disconnected: {self.disconnected}. {advice}"
+            raise SubscriberDisconnected(text, code=TOO_SLOW_CODE, reason=self.disconnected)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from kit.hub.errors import HubError
-from kit.hub.message import Position
+from kit.hub.message import Position, Stored
+from kit.hub.statistics import BrokerState
 from kit.printable import quoted
 
-__all__ = ["BROKERS", "Broker", "BrokerLimits", "BrokerState", "Deliver", "Stored", "open_url", "without_password"]
-
-BrokerState = Literal["connected", "reconnecting", "failed", "closed"]
+__all__ = ["BROKERS", "Broker", "BrokerLimits", "Deliver", "open_url", "without_password"]
 
 # Each scheme's class, as "module:Class"; it is called with the URL and the limits, and imported when it is first asked for.
 BROKERS = {
@@ -41,14 +40,6 @@ class BrokerLimits:
     history_bytes: int = 4 << 20
     max_message_bytes: int = 1 << 20
     timeout_seconds: float = 5.0
-
-
-class Stored(NamedTuple):
-    """One message of a room's history."""
-
-    epoch: str
-    offset: int
-    payload: bytes
 
 
 class Deliver(Protocol):

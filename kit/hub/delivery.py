@@ -7,8 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from kit.hub.broker import Stored
-from kit.hub.message import Gap, Joined, Left, Message, Notice, Position, decode, on_the_wire
+from kit.hub.message import Gap, Joined, Left, Message, Notice, Position, Stored, decode, on_the_wire
 
 __all__ = ["Delivery", "envelope_of"]
 

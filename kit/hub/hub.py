@@ -15,14 +15,14 @@ from starlette.websockets import WebSocket
 from kit.errors import LoopStopped
 from kit.hub.audience import Audience
 from kit.hub.backlog import Backlog, BacklogLimits, Policy, check_policy
-from kit.hub.broker import Broker, BrokerLimits, BrokerState, open_url, without_password
+from kit.hub.broker import Broker, BrokerLimits, open_url, without_password
 from kit.hub.delivery import Delivery
 from kit.hub.errors import HubError, PublishFailed
 from kit.hub.member import Member
 from kit.hub.message import Position, as_position, check_room, encode
 from kit.hub.presence import Present, check_metadata, check_name
 from kit.hub.rooms import Rooms
-from kit.hub.statistics import HubStatistics
+from kit.hub.statistics import BrokerState, HubStatistics
 from kit.hub.subscriber import Subscriber
 from kit.loops import run_on
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import secrets
 from collections import OrderedDict, deque
 
-from kit.hub.broker import BrokerLimits, BrokerState, Deliver, Stored
+from kit.hub.broker import BrokerLimits, Deliver
 from kit.hub.errors import HubError, PublishFailed
-from kit.hub.message import Position
+from kit.hub.message import Position, Stored
+from kit.hub.statistics import BrokerState
 from kit.printable import quoted
 
 __all__ = ["MemoryBroker"]

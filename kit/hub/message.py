@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from kit.printable import human_bytes, quoted
 
-__all__ = ["Gap", "Joined", "Left", "Message", "Notice", "Position", "as_position", "check_room", "decode", "encode"]
+__all__ = ["Gap", "Joined", "Left", "Message", "Notice", "Position", "Stored", "as_position", "check_room", "decode", "encode"]
 
 ROOM_CHARACTERS = 200
 _TEXT, _BYTES, _JSON = b"t", b"b", b"j"
@@ -27,6 +27,14 @@ class Position(NamedTuple):
 
     epoch: str
     offset: int
+
+
+class Stored(NamedTuple):
+    """One message of a room's history, as a broker carries it."""
+
+    epoch: str
+    offset: int
+    payload: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
-from kit.hub.broker import Broker, BrokerState, Stored
+from kit.hub.broker import Broker
 from kit.hub.delivery import Delivery
-from kit.hub.message import Gap, Position
+from kit.hub.message import Gap, Position, Stored
 from kit.hub.room import Room
+from kit.hub.statistics import BrokerState
 
 __all__ = ["Rooms"]
 

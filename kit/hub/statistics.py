@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from kit.hub.broker import BrokerState
 from kit.hub.message import Position
 
-__all__ = ["HubStatistics", "QueueStatistics", "RoomStatistics"]
+__all__ = ["BrokerState", "HubStatistics", "QueueStatistics", "RoomStatistics"]
+
+BrokerState = Literal["connected", "reconnecting", "failed", "closed"]
 
 
 class QueueStatistics(NamedTuple):

@@ -219,13 +219,12 @@ async def test_a_position_that_has_not_been_reached_recovers_nothing(hub: Hub, e
 # The hub's life.
 
 
-async def test_closing_ends_every_stream_after_what_waits_and_is_safe_twice(place_of_broker: Place, room: str) -> None:
+async def test_closing_ends_every_stream_after_what_waits_and_is_safe_twice(place_of_broker: Place, room: str, eventually: Eventually) -> None:
     hub = Hub(place_of_broker.url)
     await hub.close()
     async with hub, hub.subscribe(room) as subscriber:
         await hub.publish(room, "last words")
-        while not subscriber.waiting:  # a broker delivers when it can
-            await asyncio.sleep(0.005)
+        await eventually(lambda: subscriber.waiting)
         await hub.close()
         await hub.close()
         assert [message.data async for message in subscriber] == ["last words"]
@@ -249,12 +248,11 @@ async def test_a_closed_hub_says_how_to_open_it_and_can_be_opened_again(place_of
             assert await take(subscriber, 1) == ["now"]
 
 
-async def test_the_statistics_count_what_was_published_and_what_came(hub: Hub, elsewhere: Hub, room: str) -> None:
+async def test_the_statistics_count_what_was_published_and_what_came(hub: Hub, elsewhere: Hub, room: str, eventually: Eventually) -> None:
     async with hub.subscribe(room) as subscriber:
         (*_, last) = await publish_all(elsewhere, room, ["a", "bc", b"d"])
         await take(subscriber, 2)
-        while subscriber.waiting != 1:
-            await asyncio.sleep(0.005)
+        await eventually(lambda: subscriber.waiting == 1)
         statistics, (here,) = hub.statistics(), hub.statistics().rooms
         assert (elsewhere.statistics().published, statistics.received, statistics.state) == (3, 3, "connected")
         assert (here.name, here.position, here.received, here.subscribers, here.members, here.waiting) == (room, last, 3, 1, 0, 1)

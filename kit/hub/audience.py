@@ -73,7 +73,7 @@ class Audience:
 
     def keeps_up(self, member: Member) -> None:
         """Put ``member``, whose backlog is empty, into its lane."""
-        del self._queued[member]
+        self._queued.pop(member, None)
         self._lanes.setdefault(self._lane_of(member), {})[member.outlet] = member
 
     def _serve(self, delivery: Delivery) -> None:

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import itertools
 import secrets
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from starlette.websockets import WebSocket
@@ -178,7 +179,7 @@ class Hub:
         Raises:
             TypeError, ValueError: no such room, position or policy can be.
         """
-        backlog = self._backlog(check_room(room), policy, queue)
+        backlog = self._backlogs(check_room(room), policy, queue)()
         return Subscriber(self, room, backlog, since=as_position(since), presence=presence)
 
     def join(
@@ -212,9 +213,9 @@ class Hub:
             raise TypeError(f"hub.join expects the handler's WebSocket, but got {type(websocket).__name__}. Outside of a handler: hub.subscribe({room!r}).")
         if presence and not envelope:
             raise ValueError("presence=True needs envelope=True: a message that is sent unchanged cannot be told from a notice.")
-        backlog = self._backlog(check_room(room), policy, queue)
+        backlogs = self._backlogs(check_room(room), policy, queue)
         details = {"name": check_name(name), "metadata": check_metadata(metadata), "envelope": envelope, "presence": presence}
-        return Member(self, websocket, room, backlog, since=as_position(since), **details)
+        return Member(self, websocket, room, backlogs, policy=policy, since=as_position(since), **details)
 
     # Looking.
 
@@ -325,11 +326,12 @@ class Hub:
         assert self._loop is not None
         return await (coroutine if asyncio.get_running_loop() is self._loop else run_on(self._loop, coroutine))
 
-    def _backlog(self, room: str, policy: str, queue: int | None) -> Backlog:
-        if queue is None:
-            return Backlog(room, check_policy(policy), self._limits)
-        _check_positive(queue=queue)
-        return Backlog(room, check_policy(policy), replace(self._limits, messages=queue))
+    def _backlogs(self, room: str, policy: str, queue: int | None) -> Callable[[], Backlog]:
+        """What makes a backlog, once it is needed; the arguments are checked now."""
+        if queue is not None:
+            _check_positive(queue=queue)
+        limits = self._limits if queue is None else replace(self._limits, messages=queue)
+        return partial(Backlog, room, check_policy(policy), limits)
 
 
 async def _admit(rooms: Rooms, member: Member) -> Audience:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
@@ -41,6 +41,7 @@ class Member:
         id: unique among all members of all hubs.
         name: for people to read.
         metadata: what others see of it.
+        policy: what happens when it does not take its messages fast enough.
         enveloped: whether it gets JSON with room and position instead of the payload unchanged.
         missed, recovered: what ``since=`` brought, as in `Subscriber`.
         position: where the room was when it joined, or ``since`` until then.
@@ -52,8 +53,9 @@ class Member:
         hub: Hub,
         websocket: WebSocket,
         room: str,
-        backlog: Backlog,
+        new_backlog: Callable[[], Backlog],
         *,
+        policy: Policy,
         since: Position | None,
         name: str,
         metadata: Mapping[str, Any],
@@ -66,7 +68,7 @@ class Member:
         self.metadata = metadata
         self.enveloped = envelope
         self.wants_presence = presence
-        self.backlog = backlog
+        self.policy = policy
         self.since = since
         self.missed: int | None = 0
         self.recovered = False
@@ -76,24 +78,36 @@ class Member:
         self._hub = hub
         self._websocket = websocket
         self._held: list[Delivery] | None = []
+        self._new_backlog = new_backlog
+        self._backlog: Backlog | None = None  # only while something waits: of a thousand members, few have any
+        self._dropped_before = 0
         self._audience: Audience | None = None
         self._writer_task: asyncio.Task[None] | None = None
         self._closing_task: asyncio.Task[None] | None = None
 
     @property
-    def policy(self) -> Policy:
-        """What happens when it does not take its messages fast enough."""
-        return self.backlog.policy
-
-    @property
     def dropped(self) -> int:
         """Messages that made room for newer ones, under the policy ``"drop_oldest"``."""
-        return self.backlog.dropped
+        backlog = self._backlog
+        return self._dropped_before + (0 if backlog is None else backlog.dropped)
 
     @property
     def waiting(self) -> int:
         """Messages that wait because the socket takes no more."""
-        return len(self.backlog)
+        backlog = self._backlog
+        return 0 if backlog is None else len(backlog)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """And their bytes."""
+        backlog = self._backlog
+        return 0 if backlog is None else backlog.waiting_bytes
+
+    @property
+    def full(self) -> bool:
+        """Whether as much waits as may wait."""
+        backlog = self._backlog
+        return backlog is not None and backlog.full
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -137,10 +151,10 @@ class Member:
             return
         if self._held is not None:
             self._hold(delivery)
-        elif self.backlog.put(delivery):
+        elif self._opened_backlog().put(delivery):
             self._write_soon()
         else:
-            self.disconnect(self.backlog.in_words())
+            self.disconnect(self._backlog.in_words())
 
     def disconnect(self, reason: str) -> None:
         """Write nothing more, throw away what waits, and close with 1013 and ``reason``; or abort, when the socket takes not even that."""
@@ -159,7 +173,7 @@ class Member:
 
     async def space(self) -> None:
         """Wait, on any loop, until its backlog has room; what is on the way to its loop counts too."""
-        await run_on(self._loop, self.backlog.space())
+        await run_on(self._loop, self._space())
 
     def _check_may_join(self) -> None:
         if self._audience is not None:
@@ -175,19 +189,39 @@ class Member:
             self.recovered = missed is not None
             self.missed = None if missed is None else len(missed)
         first, then = caught_up(self.room, self.since, missed, held)
-        self.backlog.begin_with(first)
+        if first:
+            self._opened_backlog().begin_with(first)
         for delivery in then:
             if not (isinstance(delivery.item, Joined) and delivery.item.id == self.id):
                 self.queue(delivery)
         self._write_soon()
 
+    def _opened_backlog(self) -> Backlog:
+        if self._backlog is None:
+            self._backlog = self._new_backlog()
+        return self._backlog
+
+    def _drop_backlog(self) -> None:
+        backlog, dropped = self._backlog, self.dropped
+        self._backlog, self._dropped_before = None, dropped
+        if backlog is not None:
+            backlog.close()
+            backlog.clear()
+
+    async def _space(self) -> None:
+        if self._backlog is not None:
+            await self._backlog.space()
+
     def _hold(self, delivery: Delivery) -> None:
         self._held.append(delivery)
-        if len(self._held) > self.backlog.limits.messages:
+        if len(self._held) > self._hub._limits.messages:
             self.disconnect("too slow: the history took too long to come")
 
     def _write_soon(self) -> None:
-        if self._writer_task is None:
+        """See that what waits is written; who has nothing waiting is served in the lane of those that keep up."""
+        if not self.waiting:
+            self._keep_up()
+        elif self._writer_task is None:
             self._writer_task = self._start(self._write_backlog())
 
     def _start(self, coroutine: Any) -> asyncio.Task[None]:
@@ -195,23 +229,27 @@ class Member:
         return self._loop.create_task(coroutine, context=self._context)
 
     async def _write_backlog(self) -> None:
-        """Write until the backlog is empty; then, with an outlet, be served in the lane of those that keep up."""
         try:
-            while self.backlog and self.ended is None:
+            while self.waiting and self.ended is None:
                 await (self._send_next() if self.outlet is None else self._write_some())
         except TimeoutError:
-            self._abort(f"stuck: it took nothing for {self.backlog.limits.stuck_seconds:g} s")
+            self._abort(f"stuck: it took nothing for {self._hub._limits.stuck_seconds:g} s")
         except (RuntimeError, WebSocketDisconnect):
             self._end("its WebSocket is closed")
         self._writer_task = None
-        if self.ended is None and self.outlet is not None:
-            self._audience.keeps_up(self)
+        self._keep_up()
+
+    def _keep_up(self) -> None:
+        if self.ended is None:
+            self._drop_backlog()
+            if self.outlet is not None:
+                self._audience.keeps_up(self)
 
     async def _write_some(self) -> None:
         await self._until_writable()
         space_bytes = _AT_ONCE_BYTES - self.outlet.pending_bytes
-        while self.backlog and space_bytes > 0:
-            frame = self.backlog.take().frame(self.enveloped, prepare)
+        while self.waiting and space_bytes > 0:
+            frame = self._backlog.take().frame(self.enveloped, prepare)
             if frame is not None:
                 space_bytes -= len(frame)
                 if not self.outlet.write(frame):
@@ -228,19 +266,19 @@ class Member:
                     await self.outlet.drained()
             if self.outlet.pending_bytes < pending_bytes:
                 took_at = self._loop.time()
-            elif self._loop.time() - took_at >= self.backlog.limits.stuck_seconds:
+            elif self._loop.time() - took_at >= self._hub._limits.stuck_seconds:
                 raise TimeoutError
             pending_bytes = self.outlet.pending_bytes
 
     async def _send_next(self) -> None:
-        data = self.backlog.take().data(self.enveloped)
+        data = self._backlog.take().data(self.enveloped)
         if data is not None:
-            async with asyncio.timeout(self.backlog.limits.stuck_seconds):
+            async with asyncio.timeout(self._hub._limits.stuck_seconds):
                 await (self._websocket.send_text(data) if isinstance(data, str) else self._websocket.send_bytes(data))
 
     async def _close(self, reason: str) -> None:
         try:
-            async with asyncio.timeout(min(_CLOSE_SECONDS, self.backlog.limits.stuck_seconds)):
+            async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._websocket.close(TOO_SLOW_CODE, reason)
                 while self.outlet is not None and self.outlet.pending_bytes:  # noqa: ASYNC110, nothing tells when a closing transport is empty
                     await asyncio.sleep(0.02)
@@ -260,7 +298,6 @@ class Member:
         if self.ended is None:
             self.ended = reason
             self._held = None
-            self.backlog.close()
-            self.backlog.clear()
+            self._drop_backlog()
             if self._audience is not None:
                 self._audience.remove(self)

@@ -61,7 +61,7 @@ class Room:
     def add_subscriber(self, subscriber: Subscriber) -> None:
         """Deliver to ``subscriber`` from now on."""
         self._subscribers[subscriber] = None
-        if subscriber.backlog.policy == "block":
+        if subscriber.policy == "block":
             self._blocking[subscriber] = None
 
     def add_member(self, member: Member) -> Audience:
@@ -116,13 +116,13 @@ class Room:
                         await blocking.space()
         except TimeoutError:
             for blocking in list(self._blocking):
-                if blocking.backlog.full:
+                if blocking.full:
                     self._disconnect(blocking, f"too slow: publishers waited {timeout_seconds:g} s for it")
 
     def end(self) -> None:
         """Say to everybody that nothing more will come; subscribers take what waits."""
         for subscriber in self._subscribers:
-            subscriber.backlog.close()
+            subscriber.finish()
         for member in self._members:
             _call(member.loop, member.finish)
 
@@ -144,12 +144,10 @@ class Room:
         )
 
     def _queues(self) -> Iterator[QueueStatistics]:
-        for subscriber in list(self._subscribers):
-            backlog = subscriber.backlog
-            yield QueueStatistics("subscriber", "", backlog.policy, len(backlog), backlog.waiting_bytes, backlog.dropped)
-        for member in list(self._members):
-            backlog = member.backlog
-            yield QueueStatistics("member", member.name, backlog.policy, len(backlog), backlog.waiting_bytes, backlog.dropped)
+        for each in list(self._subscribers):
+            yield QueueStatistics("subscriber", "", each.policy, each.waiting, each.waiting_bytes, each.dropped)
+        for each in list(self._members):
+            yield QueueStatistics("member", each.name, each.policy, each.waiting, each.waiting_bytes, each.dropped)
 
     def _disconnect(self, slow: Subscriber | Member, reason: str) -> None:
         if isinstance(slow, Member):

@@ -25,6 +25,7 @@ class Subscriber:
 
     Attributes:
         room: what it is subscribed to.
+        policy: what happens when it does not take its messages fast enough.
         since: the position it was asked to catch up from, or None.
         missed: how many messages were caught up at the beginning; None when it is not known how many were missed.
         recovered: whether everything after ``since`` was there: all of it comes first then, or none of it.
@@ -38,7 +39,8 @@ class Subscriber:
         self.recovered = False
         self.position: Position | None = since
         self.wants_presence = presence
-        self.backlog = backlog
+        self.policy = backlog.policy
+        self._backlog = backlog
         self.disconnected: str | None = None
         self._hub = hub
         self._held: list[Delivery] | None = []  # what comes while the history is being fetched
@@ -47,12 +49,22 @@ class Subscriber:
     @property
     def dropped(self) -> int:
         """Messages that made room for newer ones, under the policy ``"drop_oldest"``."""
-        return self.backlog.dropped
+        return self._backlog.dropped
 
     @property
     def waiting(self) -> int:
         """Messages that wait to be taken."""
-        return len(self.backlog)
+        return len(self._backlog)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """And their bytes."""
+        return self._backlog.waiting_bytes
+
+    @property
+    def full(self) -> bool:
+        """Whether as much waits as may wait."""
+        return self._backlog.full
 
     async def __aenter__(self) -> Subscriber:
         if self._entered:
@@ -66,8 +78,8 @@ class Subscriber:
 
     async def unsubscribe(self) -> None:
         """Get nothing more; what waits is thrown away. Safe to call twice, from any loop."""
-        self.backlog.close()
-        self.backlog.clear()
+        self._backlog.close()
+        self._backlog.clear()
         await self._hub._leave(self)
 
     def __aiter__(self) -> Subscriber:
@@ -104,10 +116,10 @@ class Subscriber:
             return
         if self._held is not None:
             self._held.append(delivery)
-            if len(self._held) > self.backlog.limits.messages:
+            if len(self._held) > self._backlog.limits.messages:
                 self.disconnect("too slow: the history took too long to come")
-        elif not self.backlog.put(delivery):
-            self.disconnect(self.backlog.in_words())
+        elif not self._backlog.put(delivery):
+            self.disconnect(self._backlog.in_words())
 
     def begin(self, missed: list[Delivery] | None, position: Position) -> None:
         """Queue what was caught up, then what came meanwhile; ``missed`` is None when something of it is gone."""
@@ -120,7 +132,7 @@ class Subscriber:
             self.recovered = missed is not None
             self.missed = None if missed is None else len(missed)
         first, then = caught_up(self.room, self.since, missed, held)
-        self.backlog.begin_with(first)
+        self._backlog.begin_with(first)
         for delivery in then:
             self.deliver(delivery)
 
@@ -129,17 +141,21 @@ class Subscriber:
         if self.disconnected is None:
             self.disconnected = reason
             self._held = None
-            self.backlog.close()
-            self.backlog.clear()
+            self._backlog.close()
+            self._backlog.clear()
             self._hub._count("disconnected")
+
+    def finish(self) -> None:
+        """Say that nothing more will come, because the hub was closed; what waits can still be taken."""
+        self._backlog.close()
 
     async def space(self) -> None:
         """Wait until its queue has room."""
-        await self.backlog.space()
+        await self._backlog.space()
 
     async def _take(self) -> Message | Notice:
         try:
-            delivery = await self.backlog.get()
+            delivery = await self._backlog.get()
         except EOFError:
             self._raise_if_disconnected()
             raise

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable
 from typing import Any
 
-from kit.hub.message import Gap, Joined, Left, Message, Notice, Position, Stored, decode, on_the_wire
+from kit.hub.message import Gap, Joined, Left, Message, Notice, Position, Stored, as_json, decode, on_the_wire
 
-__all__ = ["Delivery", "envelope_of"]
+__all__ = ["Delivery"]
 
 _NOTICE_BYTES = 256
 
@@ -25,12 +24,13 @@ class Delivery:
         plain: what a WebSocket gets, text or bytes; None for a notice, which only an envelope can carry.
     """
 
-    __slots__ = ("_enveloped", "_enveloped_frame", "_plain_frame", "item", "plain", "size")
+    __slots__ = ("_enveloped", "_enveloped_frame", "_payload", "_plain_frame", "item", "plain", "size")
 
-    def __init__(self, item: Message | Notice, size: int = _NOTICE_BYTES, plain: str | bytes | None = None) -> None:
+    def __init__(self, item: Message | Notice, payload: bytes | None = None) -> None:
         self.item = item
-        self.size = size
-        self.plain = plain
+        self.size = _NOTICE_BYTES if payload is None else len(payload)
+        self.plain = None if payload is None else on_the_wire(payload)
+        self._payload = payload
         self._enveloped: str | None = None
         self._plain_frame: Any = None
         self._enveloped_frame: Any = None
@@ -42,8 +42,7 @@ class Delivery:
         Raises:
             ValueError: no hub wrote it.
         """
-        epoch, offset, payload = stored
-        return cls(Message(room, decode(payload), epoch, offset), len(payload), on_the_wire(payload))
+        return cls(Message(room, decode(stored.payload), stored.epoch, stored.offset), stored.payload)
 
     @property
     def position(self) -> Position | None:
@@ -55,7 +54,7 @@ class Delivery:
         if not enveloped:
             return self.plain
         if self._enveloped is None:
-            self._enveloped = envelope_of(self.item)
+            self._enveloped = self._envelope()
         return self._enveloped
 
     def frame(self, enveloped: bool, prepare: Prepare) -> Any:
@@ -69,21 +68,15 @@ class Delivery:
                 self._plain_frame = frame
         return frame
 
-
-def envelope_of(item: Message | Notice) -> str:
-    """The JSON text of a message with its room and place, or of a notice: what ``envelope=True`` sends.
-
-    ``{"type": "message", "room", "epoch", "offset", "data"}``, with ``"base64"`` instead of ``"data"`` for bytes;
-    ``{"type": "gap", "room", "reason", "count"}``; ``{"type": "joined" or "left", "room", "id", "name", "metadata"}``.
-    """
-    match item:
-        case Message(room, bytes() as data, epoch, offset):
-            content = {"type": "message", "room": room, "epoch": epoch, "offset": offset, "base64": base64.b64encode(data).decode()}
-        case Message(room, data, epoch, offset):
-            content = {"type": "message", "room": room, "epoch": epoch, "offset": offset, "data": data}
-        case Gap(room, reason, count):
-            content = {"type": "gap", "room": room, "reason": reason, "count": count}
-        case Joined(room, identity, name, metadata) | Left(room, identity, name, metadata):
-            kind = "joined" if isinstance(item, Joined) else "left"
-            content = {"type": kind, "room": room, "id": identity, "name": name, "metadata": dict(metadata)}
-    return json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+    def _envelope(self) -> str:
+        """The JSON text that ``envelope=True`` sends: what `Hub.join` says of it."""
+        match self.item:
+            case Message(room, _, epoch, offset):
+                head = json.dumps({"type": "message", "room": room, "epoch": epoch, "offset": offset}, separators=(",", ":"))
+                return f"{head[:-1]},{as_json(self._payload)}}}"  # JSON goes in as it came: dumping it again would cost more than all the rest
+            case Gap(room, reason, count):
+                content = {"type": "gap", "room": room, "reason": reason, "count": count}
+            case Joined(room, identity, name, metadata) | Left(room, identity, name, metadata):
+                kind = "joined" if isinstance(self.item, Joined) else "left"
+                content = {"type": kind, "room": room, "id": identity, "name": name, "metadata": dict(metadata)}
+        return json.dumps(content, separators=(",", ":"))

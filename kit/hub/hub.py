@@ -202,8 +202,9 @@ class Hub:
 
         Args:
             name, metadata: what others see of it in `presence`.
-            envelope: send JSON with room, epoch, offset and data instead; `Gap`s are sent as well then.
-            presence: with ``envelope``, also send who joins and leaves.
+            envelope: send JSON instead: ``{"type": "message", "room", "epoch", "offset", "data"}``, with ``"base64"`` in the
+                place of ``"data"`` for bytes; and ``{"type": "gap", "room", "reason", "count"}`` where some are missing.
+            presence: with ``envelope``, also send ``{"type": "joined", "room", "id", "name", "metadata"}`` and the same with ``"left"``.
             since, policy, queue: as in `subscribe`.
 
         Raises:

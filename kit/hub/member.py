@@ -44,6 +44,7 @@ class Member:
         policy: what happens when it does not take its messages fast enough.
         enveloped: whether it gets JSON with room and position instead of the payload unchanged.
         missed, recovered: what ``since=`` brought, as in `Subscriber`.
+        socket_id: the same for all members of one WebSocket.
         position: where the room was when it joined, or ``since`` until then.
         ended: why the hub no longer writes to it, in words; None while it does.
     """
@@ -75,6 +76,7 @@ class Member:
         self.position: Position | None = None
         self.ended: str | None = None
         self.outlet = websocket.scope.get("extensions", {}).get("kit.outlet", {}).get("outlet")
+        self.socket_id = id(websocket.scope if self.outlet is None else self.outlet)
         self._hub = hub
         self._websocket = websocket
         self._held: list[Delivery] | None = []
@@ -234,7 +236,7 @@ class Member:
                 await (self._send_next() if self.outlet is None else self._write_some())
         except TimeoutError:
             self._abort(f"stuck: it took nothing for {self._hub._limits.stuck_seconds:g} s")
-        except (RuntimeError, WebSocketDisconnect):
+        except (RuntimeError, WebSocketDisconnect, OSError):
             self._end("its WebSocket is closed")
         self._writer_task = None
         self._keep_up()
@@ -278,13 +280,13 @@ class Member:
 
     async def _close(self, reason: str) -> None:
         try:
-            async with asyncio.timeout(_CLOSE_SECONDS):
+            async with asyncio.timeout(min(_CLOSE_SECONDS, self._hub._limits.stuck_seconds)):
                 await self._websocket.close(TOO_SLOW_CODE, reason)
                 while self.outlet is not None and self.outlet.pending_bytes:  # noqa: ASYNC110, nothing tells when a closing transport is empty
                     await asyncio.sleep(0.02)
         except (TimeoutError, asyncio.CancelledError):
             self._abort(reason)
-        except (RuntimeError, WebSocketDisconnect):  # closed by somebody else meanwhile
+        except (RuntimeError, WebSocketDisconnect, OSError):  # closed by somebody else meanwhile
             return
 
     def _abort(self, reason: str) -> None:

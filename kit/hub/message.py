@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 from kit.printable import human_bytes, quoted
 
-__all__ = ["Gap", "Joined", "Left", "Message", "Notice", "Position", "Stored", "as_position", "check_room", "decode", "encode"]
+__all__ = ["Gap", "Joined", "Left", "Message", "Notice", "Position", "Stored", "as_json", "as_position", "check_room", "decode", "encode", "on_the_wire"]
 
 ROOM_CHARACTERS = 200
 _TEXT, _BYTES, _JSON = b"t", b"b", b"j"
@@ -157,7 +158,7 @@ def decode(payload: bytes) -> Any:
         raise ValueError(f"it begins with {kind!r}, which no hub writes")
     try:
         text = content.decode()
-        return text if kind == _TEXT else json.loads(text)
+        return text if kind == _TEXT else json.loads(text, parse_constant=_refuse)
     except UnicodeDecodeError:
         raise ValueError("it is not valid UTF-8") from None
     except (ValueError, RecursionError):
@@ -167,6 +168,19 @@ def decode(payload: bytes) -> Any:
 def on_the_wire(payload: bytes) -> str | bytes:
     """What a WebSocket gets of a payload that `decode` took: JSON goes as its text."""
     return payload[1:] if payload[:1] == _BYTES else payload[1:].decode()
+
+
+def as_json(payload: bytes) -> str:
+    """The member of a JSON object that holds the data of a payload: ``"data":…``, or ``"base64":…`` for bytes."""
+    kind, content = payload[:1], payload[1:]
+    if kind == _BYTES:
+        return f'"base64":"{base64.b64encode(content).decode()}"'
+    text = content.decode()
+    return f'"data":{text if kind == _JSON else json.dumps(text, ensure_ascii=False)}'
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _content(data: Any) -> tuple[bytes, bytes]:

@@ -51,8 +51,11 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
         return {}
     if not isinstance(metadata, Mapping):
         raise TypeError(f'metadata= expects a dict such as {{"colour": "green"}}, but got {type(metadata).__name__}: {quoted(repr(metadata))}.')
-    text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False)
-    size = len(text.encode("utf-8", "replace"))
+    try:
+        text = json.dumps(dict(metadata), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"metadata= expects what JSON can say, but: {error}. Replace that value, for example by None.") from None
+    size = len(text)
     if size > METADATA_BYTES:
         raise ValueError(f"metadata= has at most {human_bytes(METADATA_BYTES)} as JSON, but got {human_bytes(size)}. Put an id there, and look the rest up.")
     return json.loads(text)

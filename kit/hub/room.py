@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from kit.errors import LoopStopped
 from kit.hub.audience import Audience
 from kit.hub.delivery import Delivery
+from kit.hub.errors import HubError
 from kit.hub.member import Member
 from kit.hub.message import Joined, Left, Position
 from kit.hub.presence import Present
@@ -42,7 +43,7 @@ class Room:
         self.turn = asyncio.Lock()
         self._loop = loop
         self._subscribers: dict[Subscriber, None] = {}
-        self._members: dict[Member, None] = {}
+        self._members: dict[int, Member] = {}  # by their sockets
         self._audiences: dict[asyncio.AbstractEventLoop, Audience] = {}
         self._blocking: dict[Subscriber | Member, None] = {}
         self._received = 0
@@ -65,9 +66,15 @@ class Room:
             self._blocking[subscriber] = None
 
     def add_member(self, member: Member) -> Audience:
-        """Let ``member`` in, tell the others, and return what serves it on its loop."""
+        """Let ``member`` in, tell the others, and return what serves it on its loop.
+
+        Raises:
+            HubError: its WebSocket is a member already.
+        """
+        if member.socket_id in self._members:
+            raise HubError(f"this WebSocket has joined {self.name!r} already, and would get every message twice. Join each room once.")
         self.deliver(Delivery(Joined(self.name, member.id, member.name, member.metadata)))
-        self._members[member] = None
+        self._members[member.socket_id] = member
         if member.policy == "block":
             self._blocking[member] = None
         if member.loop not in self._audiences:
@@ -79,9 +86,9 @@ class Room:
         self._blocking.pop(leaving, None)
         if leaving in self._subscribers:
             del self._subscribers[leaving]
-        elif leaving in self._members:
-            del self._members[leaving]
-            if not any(member.loop is leaving.loop for member in self._members):
+        elif isinstance(leaving, Member) and self._members.get(leaving.socket_id) is leaving:
+            del self._members[leaving.socket_id]
+            if not any(member.loop is leaving.loop for member in self._members.values()):
                 del self._audiences[leaving.loop]
             self.deliver(Delivery(Left(self.name, leaving.id, leaving.name, leaving.metadata)))
         else:
@@ -105,7 +112,7 @@ class Room:
 
     def present(self) -> list[Present]:
         """Its members, in the order in which they came."""
-        return [Present(member.id, member.name, member.metadata) for member in list(self._members)]
+        return [Present(member.id, member.name, member.metadata) for member in list(self._members.values())]
 
     async def space(self, timeout_seconds: float) -> None:
         """Wait for those who may block publishers; who is still full after the timeout is disconnected."""
@@ -123,7 +130,7 @@ class Room:
         """Say to everybody that nothing more will come; subscribers take what waits."""
         for subscriber in self._subscribers:
             subscriber.finish()
-        for member in self._members:
+        for member in self._members.values():
             _call(member.loop, member.finish)
 
     def statistics(self) -> RoomStatistics:
@@ -146,7 +153,7 @@ class Room:
     def _queues(self) -> Iterator[QueueStatistics]:
         for each in list(self._subscribers):
             yield QueueStatistics("subscriber", "", each.policy, each.waiting, each.waiting_bytes, each.dropped)
-        for each in list(self._members):
+        for each in list(self._members.values()):
             yield QueueStatistics("member", each.name, each.policy, each.waiting, each.waiting_bytes, each.dropped)
 
     def _disconnect(self, slow: Subscriber | Member, reason: str) -> None:

@@ -39,23 +39,36 @@ def stuck_seconds() -> float:
     return 3.0
 
 
-@pytest.fixture(params=["the server's loop", "another loop"])
-async def served(request: pytest.FixtureRequest, stuck_seconds: float) -> AsyncIterator[Served]:
+WAYS = {
+    "fast lane": ("fast lane", True),
+    "plain send": ("plain send", True),
+    "fast lane, hub on another loop": ("fast lane", False),
+}
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> tuple[str, bool]:
+    """How the hub writes, through our server's outlet or as on any other server; and whether it lives where the WebSockets do."""
+    return WAYS[request.param]
+
+
+@pytest.fixture
+def lane(way: tuple[str, bool]) -> str:
+    """How the hub writes."""
+    return way[0]
+
+
+@pytest.fixture
+async def served(way: tuple[str, bool], stuck_seconds: float) -> AsyncIterator[Served]:
     """The hub lives where the WebSockets live, or elsewhere."""
-    hub = Hub(stuck_seconds=stuck_seconds)
-    in_lifespan = request.param == "the server's loop"
+    hub = Hub(stuck_seconds=stuck_seconds, queue_bytes=1 << 20)
+    in_lifespan = way[1]
     app = joining_app(hub, opens_hub=in_lifespan)
     if not in_lifespan:
         await hub.open()
     async with serve(app, port=0) as server:
         yield Served(hub, app, server)
     await hub.close()
-
-
-@pytest.fixture(params=["fast lane", "plain send"])
-def lane(request: pytest.FixtureRequest) -> str:
-    """How the hub writes: through our server's outlet, or as on any other server."""
-    return request.param
 
 
 async def joined(served: Served, path: str) -> Client:
@@ -101,17 +114,17 @@ async def test_what_a_client_says_comes_to_all_of_its_room_and_to_nobody_else(se
         assert await eve.receive_text(timeout=SECONDS) == "only you"
 
 
-async def test_a_thousand_messages_come_in_order_however_they_are_written(served: Served) -> None:
+async def test_messages_come_in_order_however_they_are_written(served: Served) -> None:
     """The lanes are mixed; all get the same."""
     async with (
         await joined(served, served.path("fast lane", policy="block")) as fast,
         await joined(served, served.path("plain send", policy="block")) as plain,
         await joined(served, served.path("fast lane", policy="block", envelope="1")) as enveloped,
     ):
-        reading = [asyncio.create_task(texts(each, 1000)) for each in (fast, plain, enveloped)]
-        for number in range(1000):
+        reading = [asyncio.create_task(texts(each, 500)) for each in (fast, plain, enveloped)]
+        for number in range(500):
             await served.hub.publish("room", str(number))
-        numbers = [str(number) for number in range(1000)]
+        numbers = [str(number) for number in range(500)]
         assert await reading[0] == await reading[1] == numbers
         assert [json.loads(text)["data"] for text in await reading[2]] == numbers
 
@@ -186,6 +199,51 @@ async def test_a_client_that_vanished_is_no_longer_served(served: Served, lane: 
 
     await asyncio.wait_for(noticed(), SECONDS)
     assert member.ended == "its WebSocket is closed"
+
+
+async def test_a_websocket_joins_many_rooms_but_each_only_once(served: Served, lane: str) -> None:
+    said = []
+
+    @served.app.websocket("/twice")
+    async def twice(websocket: WebSocket) -> None:
+        if lane == "plain send":
+            websocket.scope["extensions"].pop("kit.outlet", None)
+        await websocket.accept()
+        async with served.hub.join(websocket, "room"), served.hub.join(websocket, "other"):
+            with pytest.raises(HubError) as caught:
+                await served.hub.join(websocket, "room").__aenter__()
+            said.append(str(caught.value))
+            await websocket.send_text("ready")
+            await websocket.receive()
+
+    async with await joined(served, "/twice") as client:
+        await served.hub.publish("room", "to the room")
+        await served.hub.publish("other", "to the other")
+        assert await texts(client, 2) == ["to the room", "to the other"]
+    assert said == ["this WebSocket has joined 'room' already, and would get every message twice. Join each room once."]
+
+
+async def test_clients_that_come_and_go_in_a_hurry_leave_nothing_behind(served: Served, lane: str, eventually: Eventually) -> None:
+    async def visit(number: int) -> None:
+        client = await connect(served.server, served.path(lane))
+        if number % 2:
+            await client.send_text(f"from {number}")
+        await client.close()
+
+    for _ in range(2):
+        await asyncio.gather(*(visit(number) for number in range(12)))
+    await eventually(lambda: served.hub.statistics().rooms == ())
+    assert served.hub.presence("room") == []
+    assert all(member.ended == "it left" or member.ended == "its WebSocket is closed" for member in served.app.state.members)
+
+
+async def test_a_server_that_stops_takes_its_members_out(served: Served, lane: str, eventually: Eventually) -> None:
+    async with await joined(served, served.path(lane)), never_reading(served.server, served.path(lane)):
+        await eventually(lambda: len(served.app.state.members) == 2)
+        began = time.monotonic()
+        await served.server.stop()
+        assert time.monotonic() - began < 1.5
+        await eventually(lambda: served.hub.statistics().rooms == ())
 
 
 async def test_closing_the_hub_leaves_the_websockets_open(served: Served, lane: str, eventually: Eventually) -> None:
@@ -302,12 +360,12 @@ async def test_publishers_wait_for_one_that_blocks_and_it_loses_nothing(served: 
         (member,) = served.app.state.members
 
         async def publish_all() -> None:
-            for number in range(400):
+            for number in range(256):
                 await served.hub.publish("room", f"{number:>8}" + "x" * 65536)
 
         publishing = asyncio.create_task(publish_all())
         await eventually(lambda: member.full)
         assert not publishing.done()
-        assert [int(text[:8]) for text in await texts(slow, 400)] == list(range(400))
+        assert [int(text[:8]) for text in await texts(slow, 256)] == list(range(256))
         await publishing
         assert member.ended is None

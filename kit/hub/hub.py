@@ -170,6 +170,8 @@ class Hub:
     ) -> Subscriber:
         """A stream of what is published to ``room`` from when its block is entered: ``async with hub.subscribe("room") as subscriber``.
 
+        What another process published shortly before, and is still on its way, may come too.
+
         Args:
             since: first bring what came after this place: all of it (``subscriber.recovered``), or a `Gap`.
             policy: what happens when it takes its messages too slowly; see `Hub`.

@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from kit.hub.audience import Audience, prepare
 from kit.hub.backlog import TOO_SLOW_CODE, Backlog, Policy
-from kit.hub.catch_up import caught_up
+from kit.hub.catch_up import caught_up, is_known
 from kit.hub.delivery import Delivery
 from kit.hub.errors import HubError
 from kit.hub.message import Joined, Position
@@ -79,6 +79,7 @@ class Member:
         self.socket_id = id(websocket.scope if self.outlet is None else self.outlet)
         self._hub = hub
         self._websocket = websocket
+        self._known: Position | None = None  # while the history was ahead of what the broker delivers
         self._held: list[Delivery] | None = []
         self._new_backlog = new_backlog
         self._backlog: Backlog | None = None  # only while something waits: of a thousand members, few have any
@@ -149,7 +150,7 @@ class Member:
 
     def queue(self, delivery: Delivery) -> None:
         """Put ``delivery`` into the backlog, and see that it is written; or disconnect as the policy says."""
-        if self.ended is not None or delivery.data(self.enveloped) is None:
+        if self.ended is not None or delivery.data(self.enveloped) is None or (self._known is not None and self._is_known(delivery)):
             return
         if self._held is not None:
             self._hold(delivery)
@@ -190,13 +191,20 @@ class Member:
         if self.since is not None:
             self.recovered = missed is not None
             self.missed = None if missed is None else len(missed)
-        first, then = caught_up(self.room, self.since, missed, held)
+        first, then, last = caught_up(self.room, self.since, missed, held, self.position)
+        self._known = last if self.recovered else None
         if first:
             self._opened_backlog().begin_with(first)
         for delivery in then:
             if not (isinstance(delivery.item, Joined) and delivery.item.id == self.id):
                 self.queue(delivery)
         self._write_soon()
+
+    def _is_known(self, delivery: Delivery) -> bool:
+        known = is_known(delivery.position, self._known)
+        if delivery.position is not None and not known:
+            self._known = None
+        return known
 
     def _opened_backlog(self) -> Backlog:
         if self._backlog is None:
@@ -244,7 +252,7 @@ class Member:
     def _keep_up(self) -> None:
         if self.ended is None:
             self._drop_backlog()
-            if self.outlet is not None:
+            if self.outlet is not None and self._known is None:
                 self._audience.keeps_up(self)
 
     async def _write_some(self) -> None:

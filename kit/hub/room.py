@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from kit.errors import LoopStopped
 from kit.hub.audience import Audience
+from kit.hub.catch_up import is_known
 from kit.hub.delivery import Delivery
 from kit.hub.errors import HubError
 from kit.hub.member import Member
@@ -94,6 +95,10 @@ class Room:
         else:
             return
         self._dropped_before += leaving.dropped
+
+    def knows(self, position: Position) -> bool:
+        """Whether the message at ``position`` came already, or is older than the room's joining: brokers may bring one twice, or late."""
+        return is_known(position, self.position) or is_known(position, self.begun)
 
     def receive(self, delivery: Delivery) -> None:
         """Deliver a message that the broker brought."""

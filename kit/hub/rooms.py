@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from kit.hub.broker import Broker
+from kit.hub.catch_up import is_known
 from kit.hub.delivery import Delivery
 from kit.hub.message import Gap, Position, Stored
 from kit.hub.room import Room
@@ -61,6 +62,8 @@ class Rooms:
             if not room.joined:
                 room.begun = await self._broker.join(room.name)
                 room.joined = True
+                if is_known(room.position, room.begun):
+                    room.position = None  # what came before is older
         missed = None if since is None else await self._broker.history(room.name, since)
         return (None if missed is None else self._decoded(room.name, missed)), position or room.begun
 
@@ -83,7 +86,7 @@ class Rooms:
     def message(self, room: str, epoch: str, offset: int, payload: bytes) -> None:
         """Deliver a message to everybody in ``room``."""
         here = self._rooms.get(room)
-        if here is None:
+        if here is None or here.knows(Position(epoch, offset)):
             return
         try:
             delivery = Delivery.of(room, Stored(epoch, offset, payload))

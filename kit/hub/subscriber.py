@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from kit.hub.backlog import TOO_SLOW_CODE, Backlog
-from kit.hub.catch_up import caught_up
+from kit.hub.catch_up import caught_up, is_known
 from kit.hub.delivery import Delivery
 from kit.hub.errors import HubError, SubscriberDisconnected
 from kit.hub.message import Message, Notice, Position
@@ -43,6 +43,7 @@ class Subscriber:
         self._backlog = backlog
         self.disconnected: str | None = None
         self._hub = hub
+        self._known: Position | None = None  # while the history was ahead of what the broker delivers
         self._held: list[Delivery] | None = []  # what comes while the history is being fetched
         self._entered = False
 
@@ -112,7 +113,7 @@ class Subscriber:
 
     def deliver(self, delivery: Delivery) -> None:
         """Queue a delivery, or disconnect as the policy says."""
-        if self.disconnected is not None:
+        if self.disconnected is not None or (self._known is not None and self._is_known(delivery)):
             return
         if self._held is not None:
             self._held.append(delivery)
@@ -131,7 +132,8 @@ class Subscriber:
         else:
             self.recovered = missed is not None
             self.missed = None if missed is None else len(missed)
-        first, then = caught_up(self.room, self.since, missed, held)
+        first, then, last = caught_up(self.room, self.since, missed, held, position)
+        self._known = last if self.recovered else None
         self._backlog.begin_with(first)
         for delivery in then:
             self.deliver(delivery)
@@ -152,6 +154,12 @@ class Subscriber:
     async def space(self) -> None:
         """Wait until its queue has room."""
         await self._backlog.space()
+
+    def _is_known(self, delivery: Delivery) -> bool:
+        known = is_known(delivery.position, self._known)
+        if delivery.position is not None and not known:
+            self._known = None
+        return known
 
     async def _take(self) -> Message | Notice:
         try:

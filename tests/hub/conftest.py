@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from kit.hub import Hub
+from kit.hub.broker import BROKERS
 
 
 class Place(NamedTuple):
@@ -18,8 +19,14 @@ class Place(NamedTuple):
     shared: bool
 
 
+def distant(request: pytest.FixtureRequest) -> Place:
+    """See `DistantBroker`."""
+    request.getfixturevalue("monkeypatch").setitem(BROKERS, "distant", "tests.hub.distant_broker:DistantBroker")
+    return Place(f"distant://{secrets.token_hex(4)}", shared=True)
+
+
 # A broker joins the contract here: a function of the request, which starts the service if it needs one.
-PLACES: dict[str, Callable[[pytest.FixtureRequest], Place]] = {"memory": lambda _: Place("memory://", shared=False)}
+PLACES: dict[str, Callable[[pytest.FixtureRequest], Place]] = {"memory": lambda _: Place("memory://", shared=False), "distant": distant}
 
 
 @pytest.fixture(params=PLACES)

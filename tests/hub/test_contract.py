@@ -107,11 +107,14 @@ async def test_twenty_publishers_and_a_hundred_subscribers_find_a_new_room_at_on
 
 
 async def test_a_room_that_was_left_by_all_can_be_joined_again_and_delivers(hub: Hub, elsewhere: Hub, room: str) -> None:
+    """What was published shortly before and is still on its way may come too, once."""
     for turn in range(10):
         async with hub.subscribe(room) as subscriber:
             await elsewhere.publish(room, turn)
-            assert await take(subscriber, 1) == [turn]
-        await elsewhere.publish(room, "missed")
+            seen = await take(subscriber, 1)
+            assert (seen if seen == [turn] else await take(subscriber, 1)) == [turn]
+            assert seen[0] in (turn, f"missed {turn - 1}")
+        await elsewhere.publish(room, f"missed {turn}")
 
 
 async def test_one_leaves_while_another_comes_and_nobody_loses_the_room(hub: Hub, elsewhere: Hub, room: str) -> None:

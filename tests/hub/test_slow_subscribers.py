@@ -83,15 +83,15 @@ async def test_dropped_messages_leave_a_gap_in_their_place_that_counts_them(hub:
         assert subscriber.dropped == 20
 
 
-async def test_block_holds_the_publisher_until_there_is_room_and_loses_nothing(hub: Hub) -> None:
-    async with hub.subscribe("room", policy="block") as subscriber:
+async def test_block_holds_the_publisher_until_there_is_room_and_loses_nothing() -> None:
+    async with Hub(queue=50, block_seconds=60.0) as hub, hub.subscribe("room", policy="block") as subscriber:
         for number in range(50):
             await asyncio.wait_for(hub.publish("room", number), 1.0)
         waiting = asyncio.create_task(hub.publish("room", 50))
         await asyncio.sleep(0.05)
         assert not waiting.done()
         assert [(await subscriber.get()).data for _ in range(50)] == list(range(50))
-        await waiting
+        await asyncio.wait_for(waiting, 1.0)
         assert (await subscriber.get()).data == 50
 
 

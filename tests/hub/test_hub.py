@@ -227,6 +227,18 @@ async def test_poison_is_counted_and_skipped(hub: Hub) -> None:
     assert hub.statistics().poison == 6
 
 
+async def test_what_a_broker_brings_twice_or_from_before_the_joining_is_delivered_once_or_not_at_all(hub: Hub) -> None:
+    before = await hub.publish("room", "before")
+    rooms: Rooms = hub._rooms
+    async with hub.subscribe("room") as subscriber:
+        rooms.message("room", *before, b"tbefore")
+        first = await hub.publish("room", "first")
+        rooms.message("room", *first, b"tfirst")
+        rooms.message("room", "another epoch", 1, b"tof another epoch")
+        assert [(await subscriber.get(timeout=1.0)).data for _ in range(2)] == ["first", "of another epoch"]
+        assert (subscriber.waiting, hub.statistics().received) == (0, 2)
+
+
 async def test_a_gap_stands_among_the_messages_where_the_broker_lost_some(hub: Hub) -> None:
     rooms: Rooms = hub._rooms
     async with hub.subscribe("room") as subscriber, hub.subscribe("other") as other:

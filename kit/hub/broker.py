@@ -1,4 +1,4 @@
-"""What a broker is: the part of a hub that joins processes. A new one is one file, and passes tests/hub/contract.py."""
+"""What a broker is: the part of a hub that joins processes. A new one is one file, and passes tests/hub/test_contract.py."""
 
 from __future__ import annotations
 

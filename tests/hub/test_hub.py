@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from fastapi import FastAPI, WebSocket
 
 from kit import connect, serve
+from kit.errors import LoopStopped
 from kit.hub import Gap, Hub, HubError, PublishFailed
+from kit.hub.broker import without_password
 from kit.hub.rooms import Rooms
 from kit.loops import LoopThread, background, panels
 
@@ -77,7 +80,7 @@ async def test_a_cell_publishes_to_a_hub_that_lives_in_an_app_and_learns_when_it
         await hub.publish("room", "open again, on another loop")
 
 
-async def test_a_hub_whose_loop_has_ended_says_so_and_can_be_left(eventually: Eventually) -> None:
+async def test_a_hub_whose_loop_has_ended_says_so_and_can_be_left() -> None:
     thread = LoopThread("a loop that ends")
     hub = Hub()
     await thread.run(hub.open())
@@ -85,7 +88,7 @@ async def test_a_hub_whose_loop_has_ended_says_so_and_can_be_left(eventually: Ev
     await subscriber.__aenter__()
     thread.stop()
     await thread.ended()
-    with pytest.raises(Exception, match="has stopped"):
+    with pytest.raises(LoopStopped, match="has stopped"):
         await hub.publish("room", "x")
     await subscriber.unsubscribe()
     await hub.close()
@@ -94,13 +97,12 @@ async def test_a_hub_whose_loop_has_ended_says_so_and_can_be_left(eventually: Ev
 
 
 def lifespan_of(hub: Hub) -> Any:
+    @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with hub:
             yield
 
-    import contextlib
-
-    return contextlib.asynccontextmanager(lifespan)
+    return lifespan
 
 
 # Mistakes, each in words.
@@ -272,8 +274,6 @@ async def test_presence_of_subscribers_and_strangers_is_empty(hub: Hub) -> None:
 
 
 async def test_the_password_is_shown_nowhere() -> None:
-    from kit.hub.broker import without_password
-
     assert without_password("redis://me:secret@host:6379/0") == "redis://me:…@host:6379/0"
     assert without_password("redis://:secret@host") == "redis://:…@host"
     assert without_password("memory://") == "memory://"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from http import HTTPStatus
 from typing import Any
 
@@ -16,6 +17,7 @@ from websockets.frames import Frame
 from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS, Request
 from websockets.protocol import State
 
+from kit.outlet import Outlet, Turn
 from kit.output import Serving, serving
 from kit.taps import TransportTap, WireTap, note_closes
 from kit.timeline import Timeline
@@ -102,12 +104,13 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
     """One server-side connection: uvicorn's own, recorded.
 
     Beyond recording it answers handshakes with long header lines, and can be told to go away (`go_away`) or be
-    dropped (`abort`). Lives on the server's loop.
+    dropped (`abort`), and has an `Outlet`. Lives on the server's loop.
     """
 
-    def __init__(self, timeline: Timeline, **uvicorn_arguments: Any) -> None:
+    def __init__(self, timeline: Timeline, turn: Turn, **uvicorn_arguments: Any) -> None:
         super().__init__(**uvicorn_arguments)
         self.timeline = timeline
+        self._turn = turn
         self.logger = self.conn.logger = _logger  # at DEBUG the parser would log the whole handshake, with the kit's token
         self._request: tuple[str, Headers] | None = None  # the whole handshake, when only a part of it was parsed
 
@@ -116,7 +119,8 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
         self.kit_connection = self.timeline.open_connection(self._address)
         self.kit_connection.server_here = True
         self._tap = WireTap(self.timeline, self.kit_connection, "server") if self.timeline.recording else None
-        super().connection_made(TransportTap(transport, self._tap, self.kit_connection))
+        self._outlet = Outlet(self, self._turn, transport, self._tap)
+        super().connection_made(TransportTap(transport, self._tap, self.kit_connection, self._outlet))
 
     def data_received(self, data: bytes) -> None:
         if self._tap is not None:
@@ -171,7 +175,7 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
         super().handle_close(event)
 
     async def run_asgi(self) -> None:
-        self.scope["extensions"]["kit.abort"] = {"abort": self.abort}  # ASGI has no message for it
+        self.scope["extensions"] |= {"kit.abort": {"abort": self.abort}, "kit.outlet": {"outlet": self._outlet}}  # ASGI has no messages for them
         serving.set(Serving(self.timeline, self.kit_connection))
         app = self.app
 
@@ -182,6 +186,20 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
 
         self.app = answering
         await super().run_asgi()
+
+    @property
+    def may_send(self) -> bool:
+        """Whether a message may be written now: after accept, before any Close, and while there is a socket."""
+        return self.conn.state is State.OPEN and not self.transport.is_closing()
+
+    def send(self, message: Any) -> Awaitable[None]:
+        """uvicorn's own; while it waits for a peer that does not read, what the outlet takes waits behind it."""
+        sending = super().send(message)
+        return sending if self.writable.is_set() else self._send_slowly(sending)
+
+    async def _send_slowly(self, sending: Awaitable[None]) -> None:
+        with self._outlet.behind():
+            await sending
 
     def go_away(self, code: int) -> None:
         """Close with ``code`` because the server stops; a handler that waits in ``receive`` gets its disconnect."""

@@ -1,0 +1,219 @@
+"""``python -m tests.bench.fanout``: every variant in turn within one run, as ratios to the documentation's manager.
+
+Absolute figures drift with the machine; the ratios hold. The whole run takes under three minutes, ``--quick`` under thirty seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from tests.bench.fanout.servers import DOCUMENTATION, OURS, VARIANTS, missing
+
+BURST = 8
+PACE_A_SECOND = 10
+STUCK_SECONDS = 4.0
+
+
+class Process:
+    """A child that answers lines of JSON with lines of JSON."""
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        command = [sys.executable, "-W", "ignore", "-m", f"tests.bench.fanout.{module}", *arguments]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def tell(self, *command: Any) -> None:
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        return json.loads(self.process.stdout.readline())
+
+    def ask(self, *command: Any) -> dict[str, Any]:
+        self.tell(*command)
+        return self.answer()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+class Contender:
+    """One variant's server and its subscribers, and what was measured of them."""
+
+    def __init__(self, name: str, count: int) -> None:
+        self.name = name
+        self.count = count
+        self.server, self.subscribers = Process("servers", name), Process("subscribers")
+        self.about = self.server.answer()
+        before = self.server.ask("usage")["memory_bytes"]
+        self.subscribers.ask("connect", self.about["port"], self.about["path"], self.about["greeting"], count)
+        self.subscribers.ask("quiet", 0.3)
+        self.memory_bytes = (self.server.ask("usage")["memory_bytes"] - before) / count
+        self.message_bytes: dict[int, int] = {}
+        self.a_second: list[float] = []
+        self.cpu_microseconds: list[float] = []
+        self.latencies_ms: list[float] = []
+
+    def burst(self, size: int, bursts: int) -> None:
+        deliveries = bursts * BURST * self.count
+        expected = deliveries * self._message_bytes(size)
+        cpu_before = self.server.ask("usage")["cpu_seconds"]
+        self.server.tell("burst", 30, size, bursts, BURST)
+        done = self.subscribers.ask("count_until", expected, 30)
+        began = self.server.answer()["began"]
+        assert done["seen"] == expected, f"{self.name}: {done}, expected {expected} bytes"
+        self.a_second.append(deliveries / (done["at"] - began) * 1e9)
+        self.cpu_microseconds.append((self.server.ask("usage")["cpu_seconds"] - cpu_before) / deliveries * 1e6)
+
+    def pace(self, size: int, messages: int) -> int:
+        """Time so many messages; returns how many deliveries did not come."""
+        message_bytes = self._message_bytes(size)
+        seconds = messages / PACE_A_SECOND + STUCK_SECONDS
+        self.server.tell("pace", seconds, size, messages, PACE_A_SECOND)
+        timed = self.subscribers.ask("time_messages", message_bytes, messages, seconds)
+        published = self.server.answer().get("published", [])
+        self.latencies_ms += [(at - began) / 1e6 for began, arrived in zip(published, timed["arrivals"], strict=False) for at in arrived]
+        return timed["missing"]
+
+    def stall(self, size: int, messages: int) -> str | None:
+        """One more subscriber, which never reads; returns what became of the others while it was filled up."""
+        self.subscribers.ask("stall", self.about["port"], self.about["path"], self.about["greeting"])
+        before = self.server.ask("usage")["memory_bytes"]
+        expected = messages * self.count * self._message_bytes(size)
+        self.server.tell("burst", STUCK_SECONDS, size, messages // BURST, BURST)
+        done = self.subscribers.ask("count_until", expected, STUCK_SECONDS + 1)
+        stuck = self.server.answer().get("stuck")
+        if stuck or done["seen"] < expected:
+            return f"everybody stopped after {done['seen'] / self.count / 2**20:.1f} MiB each"
+        grown = (self.server.ask("usage")["memory_bytes"] - before) / 2**20
+        return None if grown < 8 else f"{grown:.0f} MiB more memory, and growing"
+
+    def forget(self) -> None:
+        self.a_second, self.cpu_microseconds, self.latencies_ms = [], [], []
+
+    def end(self) -> None:
+        self.server.end()
+        self.subscribers.end()
+
+    def _message_bytes(self, size: int) -> int:
+        """How many bytes a message of this size has on the wire, once measured."""
+        if size not in self.message_bytes:
+            self.server.ask("burst", 10, size, 1, 1)
+            self.message_bytes[size] = self.subscribers.ask("quiet", 0.3)["bytes"]
+        return self.message_bytes[size]
+
+
+def in_turn(contenders: list[Contender], rounds: int, what: Callable[[Contender], object]) -> None:
+    """Every contender in every round, each round in another order."""
+    for _ in range(rounds):
+        for contender in random.sample(contenders, len(contenders)):
+            what(contender)
+
+
+def paired(base: list[float], own: list[float]) -> float:
+    """The median of the ratios within each round."""
+    return statistics.median(mine / theirs for mine, theirs in zip(own, base, strict=True))
+
+
+def print_bursts(contenders: list[Contender], size: int) -> None:
+    base = contenders[0]
+    broadcast = next((each for each in contenders if each.name == "websockets.broadcast"), base)
+    print(f"\nBursts of {BURST} × {size:,} B to {base.count:,} subscribers")
+    print(f"{'':24}{'deliveries/s':>14}{'CPU µs each':>13}{'ratio':>8}{'CPU ratio':>11}{'to broadcast()':>16}")
+    for each in contenders:
+        ratio, cpu_ratio = paired(base.a_second, each.a_second), paired(each.cpu_microseconds, base.cpu_microseconds)
+        to_broadcast = paired(broadcast.a_second, each.a_second)
+        rate, cpu = statistics.median(each.a_second), statistics.median(each.cpu_microseconds)
+        print(f"{each.name:24}{rate:14,.0f}{cpu:13.2f}{ratio:8.2f}{cpu_ratio:11.2f}{to_broadcast:16.2f}")
+
+
+def print_paced(contenders: list[Contender], title: str) -> None:
+    print(f"\n{title}\n{'':24}{'p50 ms':>9}{'p99 ms':>9}{'p50 ratio':>11}{'p99 ratio':>11}")
+    base = percentiles(contenders[0].latencies_ms)
+    for each in contenders:
+        p50, p99 = percentiles(each.latencies_ms)
+        print(f"{each.name:24}{p50:9.2f}{p99:9.2f}{p50 / base[0]:11.2f}{p99 / base[1]:11.2f}")
+
+
+def percentiles(sample: list[float]) -> tuple[float, float]:
+    return statistics.median(sample), statistics.quantiles(sample, n=100)[98]
+
+
+def print_memory(contenders: list[Contender]) -> None:
+    base = contenders[0]
+    print(f"\nMemory a connection, at {base.count:,}")
+    for each in contenders:
+        print(f"{each.name:24}{each.memory_bytes / 1024:9.1f} KiB{each.memory_bytes / base.memory_bytes:11.2f} × plain uvicorn")
+
+
+def measure(names: list[str], count: int, sizes: list[int], rounds: int, paced_rounds: int) -> None:
+    contenders = [Contender(name, count) for name in names]
+    try:
+        print_memory(contenders)
+        for size in sizes:
+            in_turn(contenders, 1, lambda each, size=size: each.burst(size, 2))
+            for each in contenders:
+                each.forget()
+            in_turn(contenders, rounds, lambda each, size=size: each.burst(size, 10))
+            print_bursts(contenders, size)
+            in_turn(contenders, paced_rounds, lambda each, size=size: each.pace(size, PACE_A_SECOND))
+            print_paced(contenders, f"Paced, {PACE_A_SECOND} messages of {size:,} B a second to {count:,} subscribers")
+    finally:
+        for each in contenders:
+            each.end()
+
+
+def measure_stalled(names: list[str], count: int, paced_rounds: int) -> None:
+    """The same with one more subscriber, which never reads: first it is filled up, then the others are timed."""
+    contenders = [Contender(name, count) for name in names]
+    try:
+        in_turn(contenders, paced_rounds, lambda each: each.pace(64, PACE_A_SECOND))
+        before = {each.name: percentiles(each.latencies_ms) for each in contenders}
+        print(
+            f"\nPaced, {PACE_A_SECOND} messages of 64 B a second to {count:,} subscribers, one more never reads\n{'':24}{'p99 before':>11}{'p99 ms':>9}{'ratio':>8}"
+        )
+        for each in contenders:
+            trouble = each.stall(65_536, 128)
+            each.forget()
+            if trouble and "stopped" in trouble:
+                print(f"{each.name:24}{trouble}")
+                continue
+            lost = sum(each.pace(64, PACE_A_SECOND) for _ in range(paced_rounds))
+            p99, p99_before = percentiles(each.latencies_ms)[1], before[each.name][1]
+            print(f"{each.name:24}{p99_before:11.2f}{p99:9.2f}{p99 / p99_before:8.2f}  {lost:,} lost{'; ' + trouble if trouble else ''}")
+    finally:
+        for each in contenders:
+            each.end()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.fanout", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="under 30 s: 1,000 subscribers and 64 B only, and the two that the kit is judged by")
+    parser.add_argument("--only", help="names of variants, divided by commas; the documentation's is always there")
+    arguments = parser.parse_args()
+    wanted = [DOCUMENTATION, "websockets.broadcast", OURS] if arguments.quick else list(VARIANTS)
+    if arguments.only:
+        wanted = [DOCUMENTATION, *(name for name in VARIANTS if name in arguments.only.split(",") and name != DOCUMENTATION)]
+    for name in wanted:
+        if missing(name):
+            print(f"{name}: skipped, {missing(name)} is not installed")
+    names = [name for name in wanted if not missing(name)]
+    if arguments.quick:
+        measure(names, 1_000, [64], rounds=6, paced_rounds=2)
+    else:
+        for count in (100, 1_000):
+            measure(names, count, [64, 1_024], rounds=8, paced_rounds=2)
+        measure_stalled(names, 100, paced_rounds=1)
+
+
+if __name__ == "__main__":
+    main()

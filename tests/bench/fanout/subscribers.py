@@ -1,0 +1,109 @@
+"""The subscribers of one server, in a process of their own: they shake hands, and from then on only count what comes.
+
+Commands are lines of JSON on standard input, each answered with one on standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import sys
+import time
+from typing import Any
+
+_HANDSHAKE = (
+    "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+class Subscribers:
+    """Many sockets, one epoll, one buffer; nothing is parsed: how many bytes a message has is measured first."""
+
+    def __init__(self, port: int, path: str, greeting: str, count: int) -> None:
+        self._buffer = bytearray(1 << 18)
+        self._sockets = [_connected(port, path, greeting) for _ in range(count)]
+        self._epoll = select.epoll()
+        self._by_number = {each.fileno(): each for each in self._sockets}
+        for number in self._by_number:
+            self._epoll.register(number, select.EPOLLIN)
+        self.ended = 0
+
+    def count_until(self, total_bytes: int, within_seconds: float) -> dict[str, Any]:
+        """Read until so many bytes have come in all; when the last of them came."""
+        seen, at = 0, time.monotonic_ns()
+        deadline = at + int(within_seconds * 1e9)
+        while seen < total_bytes and at < deadline:
+            seen += sum(self._read(number) for number, _ in self._epoll.poll(0.1))
+            at = time.monotonic_ns()
+        return {"seen": seen, "at": at}
+
+    def quiet(self, quiet_seconds: float) -> dict[str, Any]:
+        """Read until nothing has come for so long: how many bytes each had, where all had the same."""
+        seen = dict.fromkeys(self._by_number, 0)
+        while ready := self._epoll.poll(quiet_seconds):
+            for number, _ in ready:
+                seen[number] += self._read(number)
+        had = set(seen.values())
+        return {"bytes": had.pop() if len(had) == 1 else None}
+
+    def time_messages(self, message_bytes: int, messages: int, within_seconds: float) -> dict[str, Any]:
+        """When each message came to each subscriber, in nanoseconds of the machine's monotonic clock."""
+        arrivals: list[list[int]] = [[] for _ in range(messages)]
+        seen = dict.fromkeys(self._by_number, 0)
+        missing = messages * len(seen)
+        deadline = time.monotonic() + within_seconds
+        while missing > 0 and time.monotonic() < deadline:
+            for number, _ in self._epoll.poll(0.1):
+                before = seen[number] // message_bytes
+                seen[number] += self._read(number)
+                after, now = min(seen[number] // message_bytes, messages), time.monotonic_ns()
+                for place in range(before, after):
+                    arrivals[place].append(now)
+                missing -= after - before
+        return {"arrivals": arrivals, "missing": missing}
+
+    def _read(self, number: int) -> int:
+        size = self._by_number[number].recv_into(self._buffer)
+        if not size:
+            self._epoll.unregister(number)
+            self.ended += 1
+        return size
+
+
+def _connected(port: int, path: str, greeting: str, receive_bytes: int = 0) -> socket.socket:
+    connected = socket.socket()
+    if receive_bytes:
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    connected.connect(("127.0.0.1", port))
+    connected.sendall(_HANDSHAKE.format(path=path, port=port).encode())
+    head = b""
+    while b"\r\n\r\n" not in head:
+        chunk = connected.recv(65_536)
+        assert chunk, head
+        head += chunk
+    assert head.startswith(b"HTTP/1.1 101"), head
+    if greeting:
+        connected.sendall(bytes((0x81, 0x80 | len(greeting))) + bytes(4) + greeting.encode())  # masked with zeros
+    return connected
+
+
+def main() -> None:
+    subscribers: Subscribers | None = None
+    stalled: list[socket.socket] = []
+    for line in sys.stdin:
+        command, *arguments = json.loads(line)
+        match command:
+            case "connect":
+                subscribers, answer = Subscribers(*arguments), {}
+            case "stall":
+                answer = {}
+                stalled.append(_connected(*arguments, receive_bytes=4096))  # nobody will ever read it
+            case _:
+                answer = getattr(subscribers, command)(*arguments)
+        print(json.dumps(answer | {"ended": subscribers.ended}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -67,22 +67,28 @@ class Turn:
     """
 
     def __init__(self, timeline: Timeline) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._timeline = timeline
         self._record = timeline.recorder(None, "server", _describe_fan_out) if timeline.recording else None
         self._outlets: list[Outlet] = []  # those that something became due for in this turn
         self._due_bytes = 0
+        self._ending = False
 
     def write(self, outlets: Iterable[Outlet], frame: PreparedFrame) -> list[Outlet]:
-        """`Outlet.write` on each of ``outlets``, all of this server, for half its cost; returns those that took nothing.
+        """`Outlet.write` on each of ``outlets``, all of this server, at a fraction of its cost; returns those that took nothing.
 
-        Those are closed, or were not ``writable`` when something became due for them. On the server's loop only.
+        Those are closed, or not ``writable``: look at them one by one. On the server's loop only.
         """
-        left = []
+        left, begin = [], self._outlets.append
         for outlet in outlets:
-            if (outlet._due and not outlet._held) or (outlet.writable and outlet._begins()):
-                outlet._due.append(frame)
+            if outlet._ready or outlet._becomes_ready():
+                due = outlet._due
+                if not due:
+                    begin(outlet)
+                due.append(frame)
             else:
                 left.append(outlet)
+        self._end_later()
         self._due_bytes += len(frame)
         if self._due_bytes > DUE_LIMIT_BYTES:
             self.end()
@@ -91,18 +97,21 @@ class Turn:
     def end(self) -> None:
         """Write all that is due now."""
         outlets, self._outlets, self._due_bytes = self._outlets, [], 0
-        for outlet in outlets:
-            outlet._in_turn = False
-        if self._record is not None and (len(outlets) <= DETAILED_CONNECTIONS or self._timeline.followed):
+        many = len(outlets) > DETAILED_CONNECTIONS and len(set(outlets)) > DETAILED_CONNECTIONS
+        if self._record is not None and (not many or self._timeline.followed):
             for outlet in outlets:
                 outlet.flush()
         else:
             self._write_in_groups(outlets)
 
-    def _begin(self, outlet: Outlet) -> None:
-        if not self._outlets:
-            outlet.loop.call_soon(self.end)
-        self._outlets.append(outlet)
+    def _end_later(self) -> None:
+        if not self._ending:
+            self._ending = True
+            self.loop.call_soon(self._ends)
+
+    def _ends(self) -> None:
+        self._ending = False
+        self.end()
 
     def _write_in_groups(self, outlets: list[Outlet]) -> None:
         """Neighbours that are owed the same get the same bytes, which are joined once."""
@@ -110,11 +119,12 @@ class Turn:
         same: list[PreparedFrame] = []
         joined, written = b"", 0
         for outlet in outlets:
-            if not outlet._can_put:
+            due = outlet._due
+            if not due or not outlet._may_put():
                 continue
-            if outlet._due != same:
+            if due != same:
                 self._count(same, written, counters)
-                same, written = outlet._due.copy(), 0
+                same, written = due.copy(), 0
                 joined = b"".join(same)
                 self._note(same, counters)
             outlet._put(joined)
@@ -147,25 +157,22 @@ class Outlet:
         messages: how many messages have left through it.
     """
 
-    __slots__ = ("_due", "_due_bytes", "_held", "_in_turn", "_is_closing", "_tap", "_transport", "_wire", "_write", "messages", "turn")
+    __slots__ = ("_count", "_due", "_due_bytes", "_held", "_is_closing", "_ready", "_record", "_transport", "_wire", "_write", "messages", "turn")
 
     def __init__(self, wire: Wire, turn: Turn, transport: asyncio.Transport, tap: WireTap | None) -> None:
         self.turn = turn
+        self.turn.loop = wire.loop
         self.messages = 0
         self._wire = wire
-        self._tap = tap
+        self._record = tap.outgoing if tap is not None else None
+        self._count = tap.count_outgoing if tap is not None else None
         self._transport = transport
         self._write = transport.write
         self._is_closing = transport.is_closing
         self._due: list[PreparedFrame] = []
         self._due_bytes = 0  # of what was written here alone; the turn counts what goes to many
         self._held = 0  # the app's sends that wait for the peer
-        self._in_turn = False
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The server's loop."""
-        return self._wire.loop
+        self._ready = False  # known to be open and writable; forgotten whenever that might have changed
 
     @property
     def writable(self) -> bool:
@@ -183,8 +190,11 @@ class Outlet:
         Returns False, and does nothing, where nothing may be written: before accept, after a Close, when the socket is
         gone. It takes a frame also while it is not ``writable``; how much a slow peer may be owed is the caller's to limit.
         """
-        if (self._held or not self._due) and not self._begins():
+        if not self._ready and not self._wire.may_send:
             return False
+        if not self._due:
+            self.turn._outlets.append(self)
+            self.turn._end_later()
         self._due.append(frame)
         self._due_bytes += len(frame)
         if self._due_bytes > DUE_LIMIT_BYTES:
@@ -192,11 +202,18 @@ class Outlet:
         return True
 
     def flush(self) -> None:
-        """Write what is due now, each frame recorded on this connection."""
-        if self._can_put:
-            for frame in self._due if self._tap is not None else ():
-                self._tap.outgoing(frame)
-            self._put(b"".join(self._due), recorded=True)
+        """Write what is due now, each frame recorded on this connection. Every other write on the connection calls it first."""
+        self._ready = False
+        due = self._due
+        if due and self._may_put():
+            if self._record is not None:
+                for frame in due:
+                    self._record(frame)
+            self._put(b"".join(due), recorded=True)
+
+    def pause(self) -> None:
+        """The transport's buffer is above its high-water mark, or there is no socket any more."""
+        self._ready = False
 
     async def drained(self) -> None:
         """Wait until it is ``writable``, or the socket gone. Safe to cancel."""
@@ -205,12 +222,14 @@ class Outlet:
     def abort(self) -> None:
         """Drop the socket at once, and all that has not left: the only way to be rid of a peer that never reads."""
         self._due.clear()
+        self._ready = False
         self._wire.abort()
 
     @contextlib.contextmanager
     def behind(self) -> Iterator[None]:
         """Meanwhile a send of the app waits for the peer: what becomes due goes behind it."""
         self._held += 1
+        self._ready = False
         try:
             yield
         finally:
@@ -220,28 +239,22 @@ class Outlet:
             elif not self._held:
                 self._due.clear()
 
-    @property
-    def _can_put(self) -> bool:
-        if self._due and self._is_closing():
+    def _becomes_ready(self) -> bool:
+        self._ready = not self._held and self.writable and self._wire.may_send
+        return self._ready
+
+    def _may_put(self) -> bool:
+        if self._is_closing():
             self._due.clear()
         return bool(self._due) and not self._held
-
-    def _begins(self) -> bool:
-        """Take part in this turn, if anything may be written at all."""
-        if not self._wire.may_send:
-            return False
-        if not self._in_turn:
-            self._in_turn = True
-            self.turn._begin(self)
-        return True
 
     def _put(self, joined: bytes, *, recorded: bool = False) -> None:
         count = len(self._due)
         self._due.clear()
         self._due_bytes = 0
         self.messages += count
-        if self._tap is not None and not recorded:
-            self._tap.count_outgoing(count)
+        if self._count is not None and not recorded:
+            self._count(count)
         self._write(joined)
 
 

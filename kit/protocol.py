@@ -138,8 +138,13 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
         self._client_left()
         super().eof_received()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._outlet.pause()
+
     def connection_lost(self, exc: Exception | None) -> None:
         connection = self.kit_connection
+        self._outlet.pause()
         self._note_closes()
         ended_here = connection.handler_returned or connection.handler_error or connection.aborted or connection.server_stopped
         if isinstance(exc, ConnectionError) and not (ended_here or connection.close_frames or connection.refused_status):

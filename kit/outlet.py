@@ -117,18 +117,19 @@ class Turn:
         """Neighbours that are owed the same get the same bytes, which are joined once."""
         counters: dict[int, list[int]] = {}  # by frame: how many times it has been written
         same: list[PreparedFrame] = []
-        joined, written = b"", 0
+        joined, written, recording = b"", 0, self._record is not None
         for outlet in outlets:
             due = outlet._due
-            if not due or not outlet._may_put():
-                continue
-            if due != same:
+            if due != same and due:
                 self._count(same, written, counters)
                 same, written = due.copy(), 0
                 joined = b"".join(same)
                 self._note(same, counters)
-            outlet._put(joined)
-            written += 1
+            count = outlet._put(joined)
+            if count:
+                written += 1
+                if recording:
+                    outlet._tap.count_outgoing(count)
         self._count(same, written, counters)
 
     def _note(self, frames: list[PreparedFrame], counters: dict[int, list[int]]) -> None:
@@ -157,15 +158,14 @@ class Outlet:
         messages: how many messages have left through it.
     """
 
-    __slots__ = ("_count", "_due", "_due_bytes", "_held", "_is_closing", "_ready", "_record", "_transport", "_wire", "_write", "messages", "turn")
+    __slots__ = ("_due", "_due_bytes", "_held", "_is_closing", "_ready", "_tap", "_transport", "_wire", "_write", "messages", "turn")
 
     def __init__(self, wire: Wire, turn: Turn, transport: asyncio.Transport, tap: WireTap | None) -> None:
         self.turn = turn
         self.turn.loop = wire.loop
         self.messages = 0
         self._wire = wire
-        self._record = tap.outgoing if tap is not None else None
-        self._count = tap.count_outgoing if tap is not None else None
+        self._tap = tap
         self._transport = transport
         self._write = transport.write
         self._is_closing = transport.is_closing
@@ -205,11 +205,11 @@ class Outlet:
         """Write what is due now, each frame recorded on this connection. Every other write on the connection calls it first."""
         self._ready = False
         due = self._due
-        if due and self._may_put():
-            if self._record is not None:
+        if due:
+            if self._tap is not None and self._may_put():
                 for frame in due:
-                    self._record(frame)
-            self._put(b"".join(due), recorded=True)
+                    self._tap.outgoing(frame)
+            self._put(b"".join(due))
 
     def pause(self) -> None:
         """The transport's buffer is above its high-water mark, or there is no socket any more."""
@@ -244,18 +244,21 @@ class Outlet:
         return self._ready
 
     def _may_put(self) -> bool:
-        if self._is_closing():
-            self._due.clear()
-        return bool(self._due) and not self._held
+        return not self._held and not self._is_closing()
 
-    def _put(self, joined: bytes, *, recorded: bool = False) -> None:
-        count = len(self._due)
-        self._due.clear()
+    def _put(self, joined: bytes) -> int:
+        """Write what is due, which is ``joined``; returns how many messages that were: none when they have to wait, or nobody is there."""
+        due = self._due
+        if self._held:
+            return 0
+        count = len(due)
+        due.clear()
         self._due_bytes = 0
+        if not count or self._is_closing():
+            return 0
         self.messages += count
-        if self._count is not None and not recorded:
-            self._count(count)
         self._write(joined)
+        return count
 
 
 def _describe_fan_out(kept: bytes | Payload, counter: list[int]) -> dict[str, Any]:

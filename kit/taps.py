@@ -71,8 +71,7 @@ class _Direction:
         self._side = side
         self._kind = kind
         self._way = "up" if (side == "client") == (kind == "frame-out") else "down"
-        self._is_response = describe_head is frames.describe_response
-        self._record_head = timeline.recorder(connection, side, describe_head)
+        self._describe_head = describe_head
         self._record_frame = timeline.recorder(connection, side, frames.describe_frame)
         self._cutter = frames.FrameCutter()
         self._messages = 0
@@ -122,10 +121,10 @@ class _Direction:
 
     def _head(self, head: bytes) -> None:
         head, body = blotted(head), b""
-        if self._is_response and not head.startswith(b"HTTP/1.1 101"):
+        if self._describe_head is frames.describe_response and not head.startswith(b"HTTP/1.1 101"):
             body = self._cutter.rest()[:_BODY_KEPT_BYTES]
             note_status(self._connection, head)
-        self._record_head(head, body)
+        self._timeline.recorder(self._connection, self._side, self._describe_head)(head, body)
 
 
 def note_status(connection: Connection, head: bytes) -> None:

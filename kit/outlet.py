@@ -60,10 +60,13 @@ class Wire(Protocol):
 class Turn:
     """What one server has to write when this turn of its loop ends: one Turn for all its connections. Lives on the server's loop.
 
-    What is recorded: a frame that goes to at most `DETAILED_CONNECTIONS` connections in one turn is recorded on each of
-    them, like every other frame; so is every frame while a panel follows the Timeline. Else it is recorded once, as a
-    ``notice`` that says how many times it was put on the wire, and each connection only counts it.
+    What is recorded: when a turn ends with something due for at most `DETAILED_CONNECTIONS` connections, or while a panel
+    follows the Timeline, every frame is recorded on each of them, as are always the frames that another write on their
+    connection flushes. Else a frame is recorded once, as a ``notice`` that says how many times it was put on the wire, and
+    each connection only counts it.
 
+    Attributes:
+        loop: the server's loop; None until its first connection.
     """
 
     def __init__(self, timeline: Timeline) -> None:
@@ -88,7 +91,8 @@ class Turn:
                 due.append(frame)
             else:
                 left.append(outlet)
-        self._end_later()
+        if self._outlets:
+            self._end_later()
         self._due_bytes += len(frame)
         if self._due_bytes > DUE_LIMIT_BYTES:
             self.end()
@@ -115,12 +119,12 @@ class Turn:
 
     def _write_in_groups(self, outlets: list[Outlet]) -> None:
         """Neighbours that are owed the same get the same bytes, which are joined once."""
-        counters: dict[int, list[int]] = {}  # by frame: how many times it has been written
+        counters: dict[int, list[int]] = {}  # by the identity of a frame: how many times it has been written
         same: list[PreparedFrame] = []
         joined, written, recording = b"", 0, self._record is not None
         for outlet in outlets:
             due = outlet._due
-            if due != same and due:
+            if due != same and due and outlet._may_put():
                 self._count(same, written, counters)
                 same, written = due.copy(), 0
                 joined = b"".join(same)
@@ -204,12 +208,10 @@ class Outlet:
     def flush(self) -> None:
         """Write what is due now, each frame recorded on this connection. Every other write on the connection calls it first."""
         self._ready = False
-        due = self._due
-        if due:
-            if self._tap is not None and self._may_put():
-                for frame in due:
-                    self._tap.outgoing(frame)
-            self._put(b"".join(due))
+        if self._due and self._may_put():
+            for frame in self._due if self._tap is not None else ():
+                self._tap.outgoing(frame)
+            self._put(b"".join(self._due))
 
     def pause(self) -> None:
         """The transport's buffer is above its high-water mark, or there is no socket any more."""
@@ -248,11 +250,10 @@ class Outlet:
 
     def _put(self, joined: bytes) -> int:
         """Write what is due, which is ``joined``; returns how many messages that were: none when they have to wait, or nobody is there."""
-        due = self._due
         if self._held:
             return 0
-        count = len(due)
-        due.clear()
+        count = len(self._due)
+        self._due.clear()
         self._due_bytes = 0
         if not count or self._is_closing():
             return 0

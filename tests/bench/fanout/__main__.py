@@ -18,6 +18,7 @@ from tests.bench.fanout.servers import DOCUMENTATION, OURS, VARIANTS, missing
 
 BURST = 8
 PACE_A_SECOND = 10
+PACED_MESSAGES = 5  # a round
 STUCK_SECONDS = 4.0
 
 
@@ -61,7 +62,7 @@ class Contender:
         self.message_bytes: dict[int, int] = {}
         self.a_second: list[float] = []
         self.cpu_microseconds: list[float] = []
-        self.latencies_ms: list[float] = []
+        self.latencies_ms: list[list[float]] = []  # by round
 
     def burst(self, size: int, bursts: int) -> None:
         deliveries = bursts * BURST * self.count
@@ -81,7 +82,7 @@ class Contender:
         self.server.tell("pace", seconds, size, messages, PACE_A_SECOND)
         timed = self.subscribers.ask("time_messages", message_bytes, messages, seconds)
         published = self.server.answer().get("published", [])
-        self.latencies_ms += [(at - began) / 1e6 for began, arrived in zip(published, timed["arrivals"], strict=False) for at in arrived]
+        self.latencies_ms.append([(at - began) / 1e6 for began, arrived in zip(published, timed["arrivals"], strict=False) for at in arrived])
         return timed["missing"]
 
     def stall(self, size: int, messages: int) -> str | None:
@@ -138,14 +139,17 @@ def print_bursts(contenders: list[Contender], size: int) -> None:
 
 def print_paced(contenders: list[Contender], title: str) -> None:
     print(f"\n{title}\n{'':24}{'p50 ms':>9}{'p99 ms':>9}{'p50 ratio':>11}{'p99 ratio':>11}")
-    base = percentiles(contenders[0].latencies_ms)
+    base = percentiles(contenders[0])
     for each in contenders:
-        p50, p99 = percentiles(each.latencies_ms)
-        print(f"{each.name:24}{p50:9.2f}{p99:9.2f}{p50 / base[0]:11.2f}{p99 / base[1]:11.2f}")
+        own = percentiles(each)
+        p50, p99 = (statistics.median(column) for column in own)
+        print(f"{each.name:24}{p50:9.2f}{p99:9.2f}{paired(base[0], own[0]):11.2f}{paired(base[1], own[1]):11.2f}")
 
 
-def percentiles(sample: list[float]) -> tuple[float, float]:
-    return statistics.median(sample), statistics.quantiles(sample, n=100)[98]
+def percentiles(contender: Contender) -> tuple[list[float], list[float]]:
+    """The p50 and the p99 of each round."""
+    rounds = [sample for sample in contender.latencies_ms if sample]
+    return [statistics.median(sample) for sample in rounds], [statistics.quantiles(sample, n=100)[98] for sample in rounds]
 
 
 def print_memory(contenders: list[Contender]) -> None:
@@ -165,7 +169,7 @@ def measure(names: list[str], count: int, sizes: list[int], rounds: int, paced_r
                 each.forget()
             in_turn(contenders, rounds, lambda each, size=size: each.burst(size, 10))
             print_bursts(contenders, size)
-            in_turn(contenders, paced_rounds, lambda each, size=size: each.pace(size, PACE_A_SECOND))
+            in_turn(contenders, paced_rounds, lambda each, size=size: each.pace(size, PACED_MESSAGES))
             print_paced(contenders, f"Paced, {PACE_A_SECOND} messages of {size:,} B a second to {count:,} subscribers")
     finally:
         for each in contenders:
@@ -176,19 +180,18 @@ def measure_stalled(names: list[str], count: int, paced_rounds: int) -> None:
     """The same with one more subscriber, which never reads: first it is filled up, then the others are timed."""
     contenders = [Contender(name, count) for name in names]
     try:
-        in_turn(contenders, paced_rounds, lambda each: each.pace(64, PACE_A_SECOND))
-        before = {each.name: percentiles(each.latencies_ms) for each in contenders}
-        print(
-            f"\nPaced, {PACE_A_SECOND} messages of 64 B a second to {count:,} subscribers, one more never reads\n{'':24}{'p99 before':>11}{'p99 ms':>9}{'ratio':>8}"
-        )
+        in_turn(contenders, paced_rounds, lambda each: each.pace(64, PACED_MESSAGES))
+        before = {each.name: statistics.median(percentiles(each)[1]) for each in contenders}
+        print(f"\nPaced, {PACE_A_SECOND} messages of 64 B a second to {count:,} subscribers, beside one that never reads")
+        print(f"{'':24}{'p99 before':>11}{'p99 ms':>9}{'ratio':>8}")
         for each in contenders:
             trouble = each.stall(65_536, 128)
             each.forget()
             if trouble and "stopped" in trouble:
                 print(f"{each.name:24}{trouble}")
                 continue
-            lost = sum(each.pace(64, PACE_A_SECOND) for _ in range(paced_rounds))
-            p99, p99_before = percentiles(each.latencies_ms)[1], before[each.name][1]
+            lost = sum(each.pace(64, PACED_MESSAGES) for _ in range(paced_rounds))
+            p99, p99_before = statistics.median(percentiles(each)[1]), before[each.name]
             print(f"{each.name:24}{p99_before:11.2f}{p99:9.2f}{p99 / p99_before:8.2f}  {lost:,} lost{'; ' + trouble if trouble else ''}")
     finally:
         for each in contenders:
@@ -208,11 +211,11 @@ def main() -> None:
             print(f"{name}: skipped, {missing(name)} is not installed")
     names = [name for name in wanted if not missing(name)]
     if arguments.quick:
-        measure(names, 1_000, [64], rounds=6, paced_rounds=2)
+        measure(names, 1_000, [64], rounds=6, paced_rounds=4)
     else:
         for count in (100, 1_000):
-            measure(names, count, [64, 1_024], rounds=8, paced_rounds=2)
-        measure_stalled(names, 100, paced_rounds=1)
+            measure(names, count, [64, 1_024], rounds=6, paced_rounds=5)
+        measure_stalled(names, 100, paced_rounds=3)
 
 
 if __name__ == "__main__":

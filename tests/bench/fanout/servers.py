@@ -87,7 +87,7 @@ async def by_uvicorn(app: Any) -> AsyncIterator[int]:
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws_ping_interval=None, lifespan="off"))
     server_task = asyncio.create_task(server.serve(sockets=[listening]))
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110, uvicorn has no event for it
         await asyncio.sleep(0.01)
     yield listening.getsockname()[1]
     server_task.cancel()

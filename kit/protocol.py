@@ -182,15 +182,13 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
     async def run_asgi(self) -> None:
         self.scope["extensions"] |= {"kit.abort": {"abort": self.abort}, "kit.outlet": {"outlet": self._outlet}}  # ASGI has no messages for them
         serving.set(Serving(self.timeline, self.kit_connection))
-        app = self.app
-
-        async def answering(*arguments: Any) -> None:
-            await app(*arguments)
-            if self.initial_response is not None and self.close_sent:
-                self.handshake_complete = True  # a denial response is an answer too; uvicorn would log that there was none
-
-        self.app = answering
+        self._app, self.app = self.app, self._answer
         await super().run_asgi()
+
+    async def _answer(self, *arguments: Any) -> None:
+        await self._app(*arguments)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True  # a denial response is an answer too; uvicorn would log that there was none
 
     @property
     def may_send(self) -> bool:

@@ -264,6 +264,21 @@ class HandlerTap:
     they hop to the server's loop and record that they did. Cancelling a ``receive`` from afar loses no message.
     """
 
+    __slots__ = (
+        "_connection",
+        "_fetch_task",
+        "_from_afar",
+        "_loop",
+        "_outlet",
+        "_receive",
+        "_received",
+        "_record",
+        "_send",
+        "_sent",
+        "_timeline",
+        "_wanted",
+    )
+
     def __init__(self, timeline: Timeline, connection: Connection, receive: Receive, send: Send, outlet: Outlet) -> None:
         self._timeline = timeline
         self._outlet = outlet

@@ -54,15 +54,22 @@ class Contender:
         self.name = name
         self.count = count
         self.server, self.subscribers = Process("servers", name), Process("subscribers")
-        self.about = self.server.answer()
-        before = self.server.ask("usage")["memory_bytes"]
-        self.subscribers.ask("connect", self.about["port"], self.about["path"], self.about["greeting"], count)
-        self.subscribers.ask("quiet", 0.3)
-        self.memory_bytes = (self.server.ask("usage")["memory_bytes"] - before) / count
+        self.memory_bytes = 0.0  # a connection
         self.message_bytes: dict[int, int] = {}
         self.a_second: list[float] = []
         self.cpu_microseconds: list[float] = []
         self.latencies_ms: list[list[float]] = []  # by round
+
+    def connect(self) -> None:
+        self.about = self.server.answer()
+        self._subscribe(self.count // 4)
+        before = self.server.ask("usage")["memory_bytes"]
+        self._subscribe(self.count - self.count // 4)
+        self.memory_bytes = (self.server.ask("usage")["memory_bytes"] - before) / (self.count - self.count // 4)
+
+    def _subscribe(self, count: int) -> None:
+        self.subscribers.ask("connect", self.about["port"], self.about["path"], self.about["greeting"], count)
+        self.subscribers.ask("quiet", 0.3)
 
     def burst(self, size: int, bursts: int) -> None:
         deliveries = bursts * BURST * self.count
@@ -154,20 +161,22 @@ def percentiles(contender: Contender) -> tuple[list[float], list[float]]:
 
 def print_memory(contenders: list[Contender]) -> None:
     base = contenders[0]
-    print(f"\nMemory a connection, at {base.count:,}")
+    print(f"\nMemory a connection, at the last three quarters of {base.count:,}")
     for each in contenders:
         print(f"{each.name:24}{each.memory_bytes / 1024:9.1f} KiB{each.memory_bytes / base.memory_bytes:11.2f} × plain uvicorn")
 
 
-def measure(names: list[str], count: int, sizes: list[int], rounds: int, paced_rounds: int) -> None:
+def measure(names: list[str], count: int, sizes: list[int], bursts: int, rounds: int, paced_rounds: int) -> None:
     contenders = [Contender(name, count) for name in names]
     try:
+        for each in contenders:
+            each.connect()
         print_memory(contenders)
         for size in sizes:
             in_turn(contenders, 1, lambda each, size=size: each.burst(size, 2))
             for each in contenders:
                 each.forget()
-            in_turn(contenders, rounds, lambda each, size=size: each.burst(size, 10))
+            in_turn(contenders, rounds, lambda each, size=size: each.burst(size, bursts))
             print_bursts(contenders, size)
             in_turn(contenders, paced_rounds, lambda each, size=size: each.pace(size, PACED_MESSAGES))
             print_paced(contenders, f"Paced, {PACE_A_SECOND} messages of {size:,} B a second to {count:,} subscribers")
@@ -180,6 +189,8 @@ def measure_stalled(names: list[str], count: int, paced_rounds: int) -> None:
     """The same with one more subscriber, which never reads: first it is filled up, then the others are timed."""
     contenders = [Contender(name, count) for name in names]
     try:
+        for each in contenders:
+            each.connect()
         in_turn(contenders, paced_rounds, lambda each: each.pace(64, PACED_MESSAGES))
         before = {each.name: statistics.median(percentiles(each)[1]) for each in contenders}
         print(f"\nPaced, {PACE_A_SECOND} messages of 64 B a second to {count:,} subscribers, beside one that never reads")
@@ -211,10 +222,10 @@ def main() -> None:
             print(f"{name}: skipped, {missing(name)} is not installed")
     names = [name for name in wanted if not missing(name)]
     if arguments.quick:
-        measure(names, 1_000, [64], rounds=6, paced_rounds=4)
+        measure(names, 1_000, [64], bursts=3, rounds=6, paced_rounds=4)
     else:
-        for count in (100, 1_000):
-            measure(names, count, [64, 1_024], rounds=6, paced_rounds=5)
+        measure(names, 100, [64, 1_024], bursts=20, rounds=4, paced_rounds=3)
+        measure(names, 1_000, [64, 1_024], bursts=3, rounds=4, paced_rounds=3)
         measure_stalled(names, 100, paced_rounds=3)
 
 

@@ -16,19 +16,33 @@ _HANDSHAKE = (
     "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
+_AT_A_TIME = 50
 
 
 class Subscribers:
     """Many sockets, one epoll, one buffer; nothing is parsed: how many bytes a message has is measured first."""
 
-    def __init__(self, port: int, path: str, greeting: str, count: int) -> None:
-        self._buffer = bytearray(1 << 18)
-        self._sockets = [_connected(port, path, greeting) for _ in range(count)]
-        self._epoll = select.epoll()
-        self._by_number = {each.fileno(): each for each in self._sockets}
-        for number in self._by_number:
-            self._epoll.register(number, select.EPOLLIN)
+    def __init__(self) -> None:
         self.ended = 0
+        self._buffer = bytearray(1 << 18)
+        self._epoll = select.epoll()
+        self._by_number: dict[int, socket.socket] = {}
+
+    def connect(self, port: int, path: str, greeting: str, count: int) -> dict[str, Any]:
+        """So many more subscribers; a few handshakes are under way at a time."""
+        for first in range(0, count, _AT_A_TIME):
+            opened = [_opened(port, path) for _ in range(min(_AT_A_TIME, count - first))]
+            for each in opened:
+                _greet(each, greeting)
+                self._by_number[each.fileno()] = each
+                self._epoll.register(each, select.EPOLLIN)
+        return {}
+
+    def stall(self, port: int, path: str, greeting: str) -> dict[str, Any]:
+        """One more, which nobody will ever read."""
+        self._stalled = _opened(port, path, receive_bytes=4096)
+        _greet(self._stalled, greeting)
+        return {}
 
     def count_until(self, total_bytes: int, within_seconds: float) -> dict[str, Any]:
         """Read until so many bytes have come in all; when the last of them came."""
@@ -72,37 +86,33 @@ class Subscribers:
         return size
 
 
-def _connected(port: int, path: str, greeting: str, receive_bytes: int = 0) -> socket.socket:
-    connected = socket.socket()
+def _opened(port: int, path: str, receive_bytes: int = 0) -> socket.socket:
+    """A socket that has asked for its handshake."""
+    opened = socket.socket()
     if receive_bytes:
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-    connected.connect(("127.0.0.1", port))
-    connected.sendall(_HANDSHAKE.format(path=path, port=port).encode())
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    opened.connect(("127.0.0.1", port))
+    opened.sendall(_HANDSHAKE.format(path=path, port=port).encode())
+    return opened
+
+
+def _greet(opened: socket.socket, greeting: str) -> None:
+    """Take the handshake's answer, and say what this server wants to hear before it counts one in."""
     head = b""
     while b"\r\n\r\n" not in head:
-        chunk = connected.recv(65_536)
+        chunk = opened.recv(65_536)
         assert chunk, head
         head += chunk
     assert head.startswith(b"HTTP/1.1 101"), head
     if greeting:
-        connected.sendall(bytes((0x81, 0x80 | len(greeting))) + bytes(4) + greeting.encode())  # masked with zeros
-    return connected
+        opened.sendall(bytes((0x81, 0x80 | len(greeting))) + bytes(4) + greeting.encode())  # masked with zeros
 
 
 def main() -> None:
-    subscribers: Subscribers | None = None
-    stalled: list[socket.socket] = []
+    subscribers = Subscribers()
     for line in sys.stdin:
         command, *arguments = json.loads(line)
-        match command:
-            case "connect":
-                subscribers, answer = Subscribers(*arguments), {}
-            case "stall":
-                answer = {}
-                stalled.append(_connected(*arguments, receive_bytes=4096))  # nobody will ever read it
-            case _:
-                answer = getattr(subscribers, command)(*arguments)
-        print(json.dumps(answer | {"ended": subscribers.ended}), flush=True)
+        print(json.dumps(getattr(subscribers, command)(*arguments) | {"ended": subscribers.ended}), flush=True)
 
 
 if __name__ == "__main__":

@@ -160,14 +160,16 @@ class Outlet:
     Attributes:
         turn: what it shares with the other connections of its server.
         messages: how many messages have left through it.
+        used: whether anything was ever written here; there is nothing to flush where it was not.
     """
 
-    __slots__ = ("_due", "_due_bytes", "_held", "_is_closing", "_ready", "_tap", "_transport", "_wire", "_write", "messages", "turn")
+    __slots__ = ("_due", "_due_bytes", "_held", "_is_closing", "_ready", "_tap", "_transport", "_wire", "_write", "messages", "turn", "used")
 
     def __init__(self, wire: Wire, turn: Turn, transport: asyncio.Transport, tap: WireTap | None) -> None:
         self.turn = turn
         self.turn.loop = wire.loop
         self.messages = 0
+        self.used = False
         self._wire = wire
         self._tap = tap
         self._transport = transport
@@ -197,6 +199,7 @@ class Outlet:
         if not self._ready and not self._wire.may_send:
             return False
         if not self._due:
+            self.used = True
             self.turn._outlets.append(self)
             self.turn._end_later()
         self._due.append(frame)
@@ -243,6 +246,7 @@ class Outlet:
 
     def _becomes_ready(self) -> bool:
         self._ready = not self._held and self.writable and self._wire.may_send
+        self.used = self.used or self._ready
         return self._ready
 
     def _may_put(self) -> bool:

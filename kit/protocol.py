@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
 from http import HTTPStatus
 from typing import Any
 
@@ -194,15 +193,6 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
     def may_send(self) -> bool:
         """Whether a message may be written now: after accept, before any Close, and while there is a socket."""
         return self.conn.state is State.OPEN and not self.transport.is_closing()
-
-    def send(self, message: Any) -> Awaitable[None]:
-        """uvicorn's own; while it waits for a peer that does not read, what the outlet takes waits behind it."""
-        sending = super().send(message)
-        return sending if self.writable.is_set() else self._send_slowly(sending)
-
-    async def _send_slowly(self, sending: Awaitable[None]) -> None:
-        with self._outlet.behind():
-            await sending
 
     def go_away(self, code: int) -> None:
         """Close with ``code`` because the server stops; a handler that waits in ``receive`` gets its disconnect."""

@@ -153,7 +153,7 @@ class TransportTap:
     def __init__(self, transport: asyncio.Transport, tap: WireTap | None, connection: Connection, outlet: Outlet) -> None:
         self._transport = transport
         self._tap = tap
-        self._flush = outlet.flush
+        self._outlet = outlet
         self._connection = connection
         self._pause_asked = False
         self._paused = False
@@ -162,13 +162,14 @@ class TransportTap:
             self.write = self._write_head
 
     def write(self, data: bytes) -> None:
-        self._flush()
+        if self._outlet.used:
+            self._outlet.flush()
         if data:
             self._tap.outgoing(data)
         self._write(data)
 
     def close(self) -> None:
-        self._flush()
+        self._outlet.flush()
         self._transport.close()
 
     def _write_head(self, data: bytes) -> None:
@@ -178,7 +179,8 @@ class TransportTap:
         self._write(data)
 
     def _write_unrecorded(self, data: bytes) -> None:
-        self._flush()
+        if self._outlet.used:
+            self._outlet.flush()
         self._write(data)
 
     def pause_reading(self) -> None:
@@ -309,7 +311,7 @@ class HandlerTap:
             await run_on(self._loop, self._send_from_afar(message))
             return
         self._note_sent(message, hopped=False)
-        await self._send(message)
+        await self._sending(message)
 
     def raised(self, error: BaseException) -> None:
         """Record the exception that ended the handler, with the reader's own lines of its traceback."""
@@ -327,12 +329,21 @@ class HandlerTap:
 
     async def _send_from_afar(self, message: Message) -> None:
         self._note_sent(message, hopped=True)
-        await self._send(message)
+        await self._sending(message)
+
+    def _sending(self, message: Message) -> Awaitable[None]:
+        return self._send(message) if self._outlet.writable else self._send_slowly(message)
+
+    async def _send_slowly(self, message: Message) -> None:
+        """While uvicorn waits for a peer that does not read, what the outlet takes goes behind this message: it has its number."""
+        with self._outlet.behind():
+            await self._send(message)
 
     def _note_sent(self, message: Message, hopped: bool) -> None:
         connection, kind = self._connection, message["type"]
         if kind == "websocket.send":
-            self._outlet.flush()  # so that this message's place is behind what is due
+            if self._outlet.used:
+                self._outlet.flush()  # this message's number is behind what is due
             self._sent += 1
         else:
             self._note_how_it_ends(kind, message)

@@ -141,13 +141,41 @@ async def test_order_holds_whatever_else_is_written(recording: bool) -> None:
         assert rest == b"\x81\x015" + b"\x8a\x01?" + b"\x81\x016\x82\x017\x81\x018" + CLOSE_1000
 
 
-async def test_what_is_due_in_one_turn_is_written_together() -> None:
+@pytest.mark.parametrize("count", [1, DETAILED_CONNECTIONS + 1])
+async def test_what_is_due_in_one_turn_is_written_together(count: int, eventually: Callable[..., Awaitable[object]]) -> None:
+    """One write on the transport for each connection, whether its frames are recorded there or only counted."""
     listeners = Listeners()
-    async with serve(listeners.app, port=0) as server, raw_client(server) as client:
-        for number in range(20):
-            texts = [f"{number}.{place}" for place in range(8)]
-            await server.run(listeners.tell_all(*texts))
-            assert await client.read() == b"".join(map(prepared, texts))
+    texts = [f"message {place}" for place in range(8)]
+    writes: list[bytes] = []
+
+    def seen_by(write: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        return lambda data: (writes.append(data), write(data))[1]
+
+    async with serve(listeners.app, port=0) as server, contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(raw_client(server)) for _ in range(count)]
+        await eventually(lambda: len(listeners.outlets) == count)
+        for outlet in listeners.outlets:
+            outlet._write = seen_by(outlet._write)
+        await server.run(listeners.tell_all(*texts))
+        for client in clients:
+            await client.read_until(prepared(texts[-1]))
+    assert writes == [b"".join(map(prepared, texts))] * count
+
+
+async def test_a_room_notices_that_a_peer_has_become_slow() -> None:
+    """Also where nothing is recorded, and nothing but the room ever writes: what it says is what the transport says."""
+    listeners = Listeners()
+
+    async def work() -> None:
+        (outlet,) = listeners.outlets
+        for _ in range(1_000):
+            if outlet.turn.write([outlet], prepared(bytes(65_536))):
+                break
+            outlet.turn.end()
+        assert not outlet.writable
+
+    async with serve(listeners.app, port=0, recording=False) as server, raw_client(server, receive_bytes=4096):
+        await server.run(work())
 
 
 async def test_what_is_due_leaves_before_the_socket_closes() -> None:

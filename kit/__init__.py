@@ -1,6 +1,8 @@
 """WebSockets from both sides: real FastAPI servers and clients in one kernel, and panels that show both ends live."""
 
 from kit.client import Client, connect
+from kit.closing import explain
+from kit.faults import half_open, pongs_delayed, reading_stalled, send_in_fragments, send_invalid_frame, slow_network
 from kit.panels import (
     BothSides,
     ChatPanel,
@@ -14,12 +16,22 @@ from kit.panels import (
     StatePanel,
     show_as_panels,
 )
+from kit.recording import read_recording, write_recording
 from kit.server import Page, Server, serve, stop_all
 
 __all__ = [
     # kit.client
     "Client",
     "connect",
+    # kit.closing
+    "explain",
+    # kit.faults
+    "half_open",
+    "pongs_delayed",
+    "reading_stalled",
+    "send_in_fragments",
+    "send_invalid_frame",
+    "slow_network",
     # kit.panels
     "BothSides",
     "ChatPanel",
@@ -31,6 +43,9 @@ __all__ = [
     "SequencePanel",
     "ServerPanel",
     "StatePanel",
+    # kit.recording
+    "read_recording",
+    "write_recording",
     # kit.server
     "Page",
     "Server",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from kit import stop_all
 from kit.loops import stop_shared_loops
@@ -20,7 +23,10 @@ async def nothing_is_left_running() -> AsyncIterator[None]:
     before = set(threading.enumerate())  # so that only the test that left a thread fails
     yield
     await stop_all()
-    left = [thread.name for thread in set(threading.enumerate()) - before if thread.name.startswith("kit-server")]
+    ending = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("kit-server")]
+    for thread in ending:
+        thread.join(2.0)  # a server has stopped when its port is free; its thread has a few more lines to run
+    left = [thread.name for thread in ending if thread.is_alive()]
     assert not left, f"threads left running: {left}"
 
 
@@ -36,19 +42,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "executions" in item.fixturenames)
 
 
+class BrowserApart(LoadScopeScheduling):
+    """One process drives the browser, the others take all other tests one by one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "browser" if nodeid.startswith("tests/browser/") else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BrowserApart:
+    return BrowserApart(config, log)
+
+
 @pytest.fixture(scope="session")
 def executions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executions]:
-    running = Executions(tmp_path_factory.mktemp("notebooks"))
+    """One for all worker processes of this session, if there are several."""
+    one_of_several = "PYTEST_XDIST_WORKER" in os.environ
+    folder = tmp_path_factory.getbasetemp().parent / "notebooks" if one_of_several else tmp_path_factory.mktemp("notebooks")
+    folder.mkdir(exist_ok=True)
+    running = Executions(folder)
     yield running
-    running.close()
+    running.close(at_once=not one_of_several)
+
+
+@pytest.fixture(scope="session")
+def notebooks_are_wanted(request: pytest.FixtureRequest) -> bool:
+    return any("executions" in item.fixturenames for item in request.session.items)
 
 
 @pytest.fixture(autouse=True)
-def notebooks_run_meanwhile(request: pytest.FixtureRequest) -> None:
+def notebooks_run_meanwhile(request: pytest.FixtureRequest, notebooks_are_wanted: bool) -> None:
     """Begin to execute the notebooks with the first test that drives no browser, if any test of this session wants them."""
-    wanted = any("executions" in item.fixturenames for item in request.session.items)
-    if wanted and not request.node.get_closest_marker("browser"):
-        request.getfixturevalue("executions")
+    if notebooks_are_wanted and not request.node.get_closest_marker("browser"):
+        request.getfixturevalue("executions").begin()
 
 
 @pytest.fixture

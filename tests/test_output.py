@@ -163,6 +163,7 @@ async def test_two_connections_that_print_at_the_same_time_are_never_mixed() -> 
             lines = printed(server, client.number)
             assert {line.split()[0] for line in lines} == {client.name}
             assert [line.split()[1] for line in lines if "thread" not in line] == [str(number) for number in range(200)]
+            await client.close()
 
 
 async def test_two_servers_keep_their_prints_apart() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 import subprocess
@@ -20,10 +21,16 @@ KIT = ROOT / "kit"
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in sorted(KIT.rglob("*.py"))}
 
 
+@functools.cache
+def parsed(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text("utf-8"))
+
+
+@functools.cache
 def imports(module: str) -> set[str]:
     """The modules that ``module`` imports, anywhere in its source, under their full names."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
+    for node in ast.walk(parsed(module)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -51,7 +58,7 @@ def everything_under(module: str) -> set[str]:
 
 
 def public_names(module: str) -> list[str]:
-    for node in ast.parse(MODULES[module].read_text("utf-8")).body:
+    for node in parsed(module).body:
         if isinstance(node, ast.Assign) and any(isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets):
             return ast.literal_eval(node.value)
     raise AssertionError(f"{module} has no __all__")
@@ -88,7 +95,7 @@ def test_panels_never_import_a_broker(module: str) -> None:
 @pytest.mark.parametrize("module", [name for name in MODULES if name != "kit.loops"])
 def test_only_loops_knows_threads(module: str) -> None:
     """A lock is not a thread: what may be touched from two threads may hold one."""
-    tree = ast.parse(MODULES[module].read_text("utf-8"))
+    tree = parsed(module)
     assert not imports(module) & {"_thread", "concurrent.futures", "concurrent", "multiprocessing"}
     taken = [alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "threading" for alias in node.names]
     assert set(taken) <= {"Lock", "RLock"}
@@ -106,7 +113,7 @@ def test_every_module_says_what_is_public_and_has_it(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_and_public_object_has_a_docstring(module: str) -> None:
-    tree = ast.parse(MODULES[module].read_text("utf-8"))
+    tree = parsed(module)
     assert ast.get_docstring(tree)
     public = public_names(module)
     defined = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and node.name in public]
@@ -114,7 +121,7 @@ def test_every_module_and_public_object_has_a_docstring(module: str) -> None:
 
 
 def test_the_package_is_exactly_the_union_of_what_it_imports() -> None:
-    tree = ast.parse(MODULES["kit"].read_text("utf-8"))
+    tree = parsed("kit")
     imported = {alias.name: node.module for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names if node.module.startswith("kit.")}
     public = {name for name in imported if name[0].isupper() or name in kit.__all__}
     assert len(kit.__all__) == len(set(kit.__all__))

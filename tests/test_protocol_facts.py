@@ -227,7 +227,7 @@ FACTS = [
         knows={"refused_status": 403, "accepted": False, "close_frames": []},
         explained=(*BARE_403, "meant 1008", "int_parsing"),
         in_a_test="closed 1008 …int_parsing…",
-        shown=("02_dependencies", "/items/foo/ws?token=t&q=abc", "refusal.connection.meant", "explain("),
+        shown=("02_dependencies", "/items/foo/ws?token=t&q=abc", "refusal.connection.meant", "refusal.ended"),
     ),
     Fact(
         "nothing: no route has this path",
@@ -236,7 +236,7 @@ FACTS = [
         knows={"refused_status": 403, "meant": (1000, ""), "accepted": False},
         explained=("HTTP 403", "No WebSocket route has this path", "Check the path"),
         in_a_test="closed 1000",
-        shown=("02_dependencies", "/nowhere", "refusal.connection.meant", "explain("),
+        shown=("02_dependencies", "/nowhere", "refusal.connection.meant", "refusal.ended"),
     ),
     Fact(
         "HTTPException before accept",
@@ -286,7 +286,7 @@ FACTS = [
         knows={"refused_status": 500, "handler_error": "ValueError: not my day", "accepted": False},
         explained=("HTTP 500", "Before it accepted, the handler raised ValueError: not my day"),
         in_a_test="ValueError: not my day",
-        shown=("01_echo", "connect(endings_server, path)", "/never-accepts", "explain("),
+        shown=("01_echo", "connect(endings_server, path)", "/never-accepts", "refusal.ended"),
     ),
     Fact(
         "return before accept",
@@ -367,7 +367,7 @@ FACTS = [
         knows={**NO_FRAME, "handler_error": "KeyError: 'text'"},
         explained=("1006, no Close frame", "raised KeyError: 'text'"),
         in_a_test="KeyError: 'text'",
-        shown=("01_echo", 'send_bytes(b"hello")', "explain("),
+        shown=("01_echo", 'send_bytes(b"hello")', "dora.ended"),
     ),
     Fact(
         "receive_json on brackets 100,000 deep",
@@ -532,7 +532,7 @@ BULLETS = [
     ),
     Bullet("WebSocketDisconnect is thrown in at a dependency's yield", ("02_dependencies", "except WebSocketDisconnect as left:", 'yield "a session"')),
     Bullet("a dependency exits after the handler", ("02_dependencies", "Depends(session)", 'print("handler over")')),
-    Bullet("the documentation's echo logs a traceback", ("01_echo", 'entry.kind == "error"', 'send_text("goodbye")')),
+    Bullet("the documentation's echo logs a traceback", ("01_echo", 'send_text("goodbye")', "fay.ended")),
     Bullet("CORSMiddleware ignores WebSockets", ("02_dependencies", "CORSMiddleware(vault", "knock(covered_server, **hijack)")),
     Bullet("TrustedHostMiddleware works", ("02_dependencies", "TrustedHostMiddleware(covered", 'knock(f"ws://localhost:')),
     Bullet("nothing checks Origin", ("02_dependencies", "knock(vault_server, **hijack)")),

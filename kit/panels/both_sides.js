@@ -24,7 +24,7 @@ function render({ model, el }) {
 export function headElements(head) {
   return [
     h("strong", {}, head.name),
-    h("code", { class: "kit-address" }, head.url),
+    h("code", { class: "kit-address" }, head.url.replace(/^http:\/\//, "")),
     h("span", { role: "status" }, pill(head.pill, head.tone)),
     pill(head.count, "muted"),
   ];

@@ -22,7 +22,7 @@ function render({ model, el }) {
   );
   const send = h("button", { type: "submit", class: "kit-button kit-primary" }, "Send");
   const more = h("button", { type: "button", class: "kit-button kit-more", "aria-label": "More actions", "aria-expanded": "false" }, "···");
-  const sendForm = h("form", { class: "kit-composer" }, message, send, more);
+  const sendForm = h("form", { class: "kit-composer", hidden: true }, message, send, more);
 
   const action = (label, what, title) => h("button", { type: "button", class: "kit-button", title, onclick: () => ask(what, { code: code.value }) }, label);
   const code = h("input", { class: "kit-input kit-code", "aria-label": "Close code", value: "1000", inputmode: "numeric", size: "4" });
@@ -113,7 +113,7 @@ function render({ model, el }) {
     state = next;
     header.replaceChildren(
       h("span", { class: `kit-dot kit-c${colourOf(state.number)}`, "aria-hidden": "true" }),
-      h("strong", {}, state.name),
+      h("strong", { title: state.name }, state.name),
       state.number ? badge(state.number) : "",
       h("span", { class: "kit-spring" }),
       h("span", { role: "status" }, pill(state.pill, state.tone)),

@@ -377,7 +377,12 @@ function frameList(rowElement, onChoose) {
     watcher.disconnect();
     cancelAnimationFrame(due);
   };
-  return { list, put, choose, close, following: () => (atEnd = true) };
+  /** For another connection: at its end while it goes on, at its beginning when it is over. */
+  const begin = (over) => {
+    atEnd = !over;
+    list.scrollTop = 0;
+  };
+  return { list, put, choose, close, begin };
 }
 
 /** A drop-down list with a name. */
@@ -412,6 +417,7 @@ function render({ model, el }) {
   const found = new Set();
   let state = { connections: [], number: null };
   let choices = { direction: "all", kind: "all", find: "", regular: false, only: false };
+  let chosenHere = false; // by this view's own reader, who may have been faster than the kernel's first words
   let shown = [];
   let held = null;
   let clearedTo = 0;
@@ -441,8 +447,8 @@ function render({ model, el }) {
   const before = tool("‹", () => step(-1), { "aria-label": "Previous found frame" });
   const after = tool("›", () => step(1), { "aria-label": "Next found frame" });
   const count = h("span", { class: "kit-hint", role: "status" });
-  const pause = tool("Pause", () => togglePause(), { "aria-pressed": "false" });
-  const clear = tool("Clear", () => clearRows());
+  const pause = tool("Pause", () => togglePause(), { "aria-pressed": "false", class: "kit-button kit-pause", title: "Hold what is new back" });
+  const clear = tool("Clear", () => clearRows(), { class: "kit-button kit-clear", title: "Clear this list" });
   const problem = h("div", { class: "kit-frame-problem", role: "alert", hidden: true });
   const why = h("div", { class: "kit-frame-why", hidden: true });
   const older = h("div", { class: "kit-frame-older", hidden: true });
@@ -471,13 +477,13 @@ function render({ model, el }) {
   const { ask, close } = connectView(model, el, panel, (update) => {
     if (update.error) complain(update.error);
     if (update.state) show(update.state);
-    if (update.filter) choose(update.filter);
+    if (update.filter && !(update.reset && chosenHere)) choose(update.filter, false);
     if (update.exported) save(update.exported);
     if (update.inspected) glass.fill(update.inspected);
     if (update.reset) {
       rows.clear();
       held = held && new Map();
-      complain("");
+      complain(choices.regular ? regularProblem(choices.find) : "");
     }
     if (update.rows) take(update.rows);
   });
@@ -485,7 +491,10 @@ function render({ model, el }) {
   function show(now) {
     const other = now.number !== state.number || now.recording !== state.recording;
     if (other) [clearedTo] = [0];
-    if (other) glass.clear();
+    if (other) {
+      glass.clear();
+      frames.begin(now.ended);
+    }
     state = now;
     const names = now.connections.map(({ number, name, path }) => [String(number), `${number} · ${name} ${path}`]);
     const newest = names.at(-1)?.[1] ?? "nobody yet";
@@ -540,7 +549,8 @@ function render({ model, el }) {
   }
 
   // Choosing and finding.
-  function choose(changed) {
+  function choose(changed, here = true) {
+    chosenHere = here;
     const sought = "find" in changed || "regular" in changed;
     choices = { ...choices, ...changed };
     [direction.value, kind.value] = [choices.direction, choices.kind];

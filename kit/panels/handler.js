@@ -6,7 +6,7 @@ const LEAVING_MILLISECONDS = 600;
 function render({ model, el }) {
   const header = h("span", { role: "status" });
   const count = h("span");
-  const follow = h("button", { type: "button", class: "kit-button", "data-local": "1", "aria-pressed": "true", title: "Keep the line of the newest change in view" }, "Follow");
+  const follow = h("button", { type: "button", class: "kit-button kit-follow", "data-local": "1", "aria-pressed": "true", title: "Keep the line of the newest change in view" }, "Follow");
   const blocked = h("div", { class: "kit-blocked", role: "status", "aria-live": "polite", hidden: true });
   const hint = h("div", { class: "kit-source-hint" }, "Looking for your handlers …");
   const body = h("div", { class: "kit-sources", role: "region", "aria-label": "Source of the handlers", tabindex: "0" }, hint);
@@ -27,7 +27,7 @@ function render({ model, el }) {
   follow.addEventListener("click", () => {
     following = !following;
     follow.setAttribute("aria-pressed", String(following));
-    if (following) reveal([...shown.values()].at(-1)?.element);
+    if (following) reveal(newestOf([...shown.values()]));
   });
   const { close } = connectView(model, el, panel, (update) => {
     if (update.now !== undefined) began = performance.now() / 1000 - update.now;
@@ -48,35 +48,42 @@ function render({ model, el }) {
   }
 
   function showSections(wanted) {
-    const marks = [...shown.values()].map(({ mark }) => mark);
+    const scrolled = body.scrollTop;
     sections = new Map(wanted.map((section) => [section.key, sections.get(section.key) ?? sectionElement(section, folded)]));
     body.replaceChildren(hint, ...[...sections.values()].map(({ element }) => element));
-    for (const { element } of shown.values()) element.remove();
-    shown = new Map();
-    showMarks(marks);
+    body.scrollTop = scrolled;
+    placeMarks();
   }
 
   function showMarks(marks) {
     const before = shown;
     shown = new Map();
-    let newest = null;
     for (const mark of marks) {
       const key = keyOf(mark, shown);
-      const known = before.get(key);
+      const element = before.get(key)?.element ?? markElement(mark);
       before.delete(key);
-      const element = known ? known.element : markElement(mark);
       element.since = mark.since;
       shown.set(key, { element, mark });
-      if (known) continue;
-      placeOf(sections.get(mark.section), mark.line)?.append(element);
-      if (mark.role === "here") newest = element;
     }
     for (const { element, mark } of before.values()) {
       if (mark.role !== "ended") element.remove();
       else leave(element);
     }
+    placeMarks();
+  }
+
+  /** Put each mark below its line, and show the line of the one to look at. */
+  function placeMarks() {
+    const placed = [];
+    for (const each of shown.values()) {
+      const place = placeOf(sections.get(each.mark.section), each.mark.line);
+      if (each.element.parentElement === (place ?? null)) continue;
+      each.element.remove();
+      place?.append(each.element);
+      placed.push(each);
+    }
     for (const section of sections.values()) section.tint();
-    if (following && newest) reveal(newest);
+    if (following) reveal(newestOf(placed));
   }
 
   /** Scroll only our own list, and only as far as needed. */
@@ -100,6 +107,16 @@ function render({ model, el }) {
     clearInterval(ticking);
     close();
   };
+}
+
+const TONES = ["warning", "bad"];
+
+/** Of these marks, the element of the one to look at: whoever is in trouble, else who came last to where it is. */
+export function newestOf(marks) {
+  const weight = ({ mark }) => [TONES.indexOf(mark.tone), mark.since.at(-1)];
+  const heavier = (one, other) => one[0] - other[0] || one[1] - other[1];
+  const here = marks.filter(({ mark }) => mark.role === "here");
+  return here.reduce((newest, each) => (newest && heavier(weight(newest), weight(each)) > 0 ? newest : each), null)?.element;
 }
 
 /** Let what has ended fade out before it is gone. */
@@ -143,7 +160,7 @@ export function sectionElement(section, folded) {
   const list = h("ol", { class: "kit-source", "aria-label": `Source of ${section.title}` });
   section.lines.forEach((pieces, index) => {
     const number = section.first + index;
-    const code = h("code", { class: "kit-code-line" }, ...pieces.map(([kind, text]) => (kind ? h("span", { class: `kit-py-${kind}` }, text) : text)), "\n");
+    const code = h("code", { class: "kit-code-line" }, ...indented(pieces).map(([kind, text]) => (kind ? h("span", { class: `kit-py-${kind}` }, text) : text)), "\n");
     const marks = h("div", { class: "kit-marks" });
     const gutter = h("span", { class: "kit-gutter" }, h("span", { class: "kit-number" }, String(number)), h("span", { class: "kit-gutter-badges" }));
     const row = h("li", { class: "kit-line", "aria-label": `line ${number}` }, h("div", { class: "kit-line-code" }, gutter, code), marks);
@@ -153,7 +170,7 @@ export function sectionElement(section, folded) {
   });
   const fold = h(
     "button",
-    { type: "button", class: "kit-fold", "data-local": "1", "aria-expanded": String(!folded.has(section.key)) },
+    { type: "button", class: "kit-fold", "data-local": "1", "aria-expanded": String(!folded.has(section.key)), title: [section.title, section.path, section.where].filter(Boolean).join(" · ") },
     h("span", { class: "kit-fold-sign", "aria-hidden": "true" }),
     h("code", { class: "kit-fold-title" }, section.title),
     section.path ? h("code", { class: "kit-path" }, section.path) : "",
@@ -180,6 +197,12 @@ export function sectionElement(section, folded) {
     }
   };
   return { element, places, tint };
+}
+
+/** A line's pieces, of which the first is its indentation: it is set narrower where there is little room. */
+export function indented([[kind, text] = ["", ""], ...rest]) {
+  const width = kind ? 0 : text.length - text.trimStart().length;
+  return [["indent", text.slice(0, width)], [kind, text.slice(width)], ...rest].filter(([, words]) => words);
 }
 
 /** The numbers beside a line: those that are here before those that only came through, and how many more there are. */

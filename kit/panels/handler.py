@@ -187,7 +187,7 @@ class HandlerPanel(Panel):
         return {
             "pill": "blocked" if blocked else server.state,
             "tone": "bad" if blocked else "good" if server.state == "serving" else "muted",
-            "count": f"{len(living)} handler{'' if len(living) == 1 else 's'} now",
+            "count": f"{len(living)} now",
             "blocked": f"Nobody is served until {culprit} lets go of the loop." if blocked else "",
             "hint": self._hint(living),
             "hidden": self._sections.hidden,

@@ -249,12 +249,14 @@ export function arrowOf(row, lane, place, grid, yOf) {
 
 /**
  * An event's words on a ground of their own, within `from` and `to`: in the middle of the diagram if they fit there, else as
- * far to the right as they may go; `side` puts them at one edge. Payload and what is said about it share the room.
+ * far to the right as they may go; `side` puts them at one edge. Payload and what is said about it share the room,
+ * and where it is too little for both while something waits, the waiting has it all.
  */
 function words({ label, extra, waits, tone }, side, from, to, y, { grid, measure }) {
-  const room = to - from, least = Math.min(measure(label), 90, room / 2);
-  const tail = extra ? elided(` · ${extra}`, room - least, measure) : "";
-  const head = elided(label, room - measure(tail), measure), wide = measure(head) + measure(tail);
+  const room = to - from, least = Math.min(measure(label), 90, room * 0.6);
+  const alone = waits && room - measure(` · ${extra}`) < 40; // what waits still is said before what it is
+  const tail = !extra ? "" : alone ? elided(extra, room, measure) : elided(` · ${extra}`, room - least, measure);
+  const head = alone ? "" : elided(label, room - measure(tail), measure), wide = measure(head) + measure(tail);
   const middle = Math.max(from, Math.min((grid.left + grid.right - wide) / 2, to - wide));
   const x = side === "left" ? from : side === "right" ? to - wide : middle;
   return [
@@ -277,7 +279,7 @@ function drawArrow(row, lane, place, view) {
   const extra = [whoWords(row, lane), row.waits === "client" ? "" : waiting].filter(Boolean).join(", "); // what is unread is said once, in its box
   const y = Math.min(Math.max((arrow.y1 + arrow.y2) / 2, y0), y0 + (steep ? 0 : 6));
   const side = steep ? { up: "left", down: "right" }[row.way] : "middle";
-  return [...parts, ...words({ label: row.label, extra, waits, tone: row.tone === "bad" ? "bad" : "" }, side, grid.client(place) + (view.boxed.has(place) ? boxWidth(grid) / 2 + 8 : 14), grid.right, y, view)];
+  return [...parts, ...words({ label: row.label, extra, waits, tone: row.tone === "bad" ? "bad" : "" }, side, view.beside(place, y), grid.right, y, view)];
 }
 
 /** Boxes for what waits at the handler: a message that nobody has received, a send that uvicorn has not written. */
@@ -356,14 +358,17 @@ function drawCuts(picture, grid, top, bottom) {
   ]);
 }
 
-function headings(lanes, grid) {
+/** The names above the lanes. Where they have no room, the clients or the handlers together have one word for them all. */
+function headings(lanes, grid, measure) {
   const cell = (x, lane, role, name, says) =>
     h("div", { class: `kit-seq-name kit-c${colourOf(lane.n)}${grid.stacked ? " kit-stacked" : ""}`, style: `left:${x - grid.lane / 2}px;width:${grid.lane}px`, title: says, role: "listitem", "aria-label": role }, badge(lane.n), h("span", {}, name));
-  const captions = ["clients", "handlers"].map((words, nth) => h("div", { class: "kit-seq-caption", "aria-hidden": "true", style: nth ? `right:calc(100% - ${grid.right + 8}px)` : `left:${grid.left + 4}px` }, words));
+  const caption = (words, x) => h("div", { class: "kit-seq-caption", "aria-hidden": "true", style: `left:${x - grid.lane / 2}px;width:${grid.lane * lanes.length}px` }, words);
+  const named = !grid.narrow || lanes.every(({ name }) => measure(name) <= grid.lane + 2); // they are set smaller than what is measured
   return [
-    ...lanes.map((lane, place) => cell(grid.client(place), lane, lane.name, grid.lane < 40 ? "" : lane.name, `${lane.name}, connection ${lane.n}, ${lane.path}`)),
+    ...lanes.map((lane, place) => cell(grid.client(place), lane, lane.name, named ? lane.name : "", `${lane.name}, connection ${lane.n}, ${lane.path}`)),
     ...lanes.map((lane, place) => cell(grid.handler(place), lane, `handler ${lane.n}`, grid.narrow ? "" : `handler ${lane.n}`, `the handler of ${lane.name}, connection ${lane.n}`)),
-    ...(grid.narrow && lanes.length ? captions : []),
+    ...(named || !lanes.length ? [] : [caption("clients", grid.client(0))]),
+    ...(grid.narrow && lanes.length ? [caption("handlers", grid.handler(0))] : []),
   ];
 }
 
@@ -381,15 +386,15 @@ function render({ model, el }) {
   const pen = document.createElement("canvas").getContext("2d");
 
   const local = { type: "button", "data-local": "1" };
-  const followPill = h("button", { ...local, class: "kit-button kit-seq-follow", "aria-pressed": "true", title: "End" }, "Following");
+  const followPill = h("button", { ...local, class: "kit-button kit-follow", "aria-pressed": "true", title: "Keep the newest event in view" }, "Follow");
   const filter = h("input", { type: "search", class: "kit-input kit-filter", "data-local": "1", placeholder: "Filter", "aria-label": "Filter: events" });
   const pingToggle = h("button", { ...local, class: "kit-button", "aria-pressed": "false", hidden: true });
   const foldToggle = h("button", { ...local, class: "kit-button", "aria-pressed": "false", hidden: true });
   const zoomOut = h("button", { ...local, class: "kit-button kit-seq-zoom", "aria-label": "Zoom out", title: "−" }, "−");
   const zoomIn = h("button", { ...local, class: "kit-button kit-seq-zoom", "aria-label": "Zoom in", title: "+" }, "+");
   const scaleWords = h("span", { class: "kit-seq-scale", role: "status", "aria-label": "Scale of time", title: "Events closer than a label are spread; quiet time is cut" });
-  const pause = h("button", { ...local, class: "kit-button", "aria-pressed": "false" }, "Pause");
-  const clear = h("button", { ...local, class: "kit-button" }, "Clear");
+  const pause = h("button", { ...local, class: "kit-button kit-pause", "aria-pressed": "false", title: "Hold what is new back" }, "Pause");
+  const clear = h("button", { ...local, class: "kit-button kit-clear", title: "Clear this diagram" }, "Clear");
   const names = h("div", { class: "kit-seq-names", role: "list", "aria-label": "Lanes" });
   const layers = Object.fromEntries(["lanes", "cuts", "unread", "lines"].map((name) => [name, s("g", { "aria-hidden": name === "lines" ? null : "true" })]));
   const svg = s("svg", { role: "presentation" }, ...Object.values(layers));
@@ -407,7 +412,7 @@ function render({ model, el }) {
     h("header", { class: "kit-header" }, h("strong", {}, "Sequence"), followPill, h("span", { class: "kit-spring" }), filter, pause, clear),
     earlier,
     scroller,
-    h("footer", { class: "kit-seq-foot" }, h("span", { class: "kit-faint" }, "Time"), zoomOut, scaleWords, zoomIn, h("span", { class: "kit-spring" }), pingToggle, foldToggle),
+    h("footer", { class: "kit-seq-foot" }, h("span", { class: "kit-faint kit-seq-caption-of-time" }, "Time"), zoomOut, scaleWords, zoomIn, h("span", { class: "kit-spring" }), pingToggle, foldToggle),
     details,
   );
   el.replaceChildren(panel);
@@ -420,7 +425,7 @@ function render({ model, el }) {
     }
     return widths.get(text);
   };
-  const headHeight = () => (grid.stacked ? 44 : 32);
+  const headHeight = () => (!shown.length ? 0 : grid.stacked ? 44 : 32);
 
   /** What is to be seen changed: lay it all out anew, at most once a frame. */
   const change = () => {
@@ -471,12 +476,13 @@ function render({ model, el }) {
     svg.setAttribute("height", picture.height);
     names.style.height = `${headHeight()}px`;
     const heads = JSON.stringify([shown.map(({ n, name }) => [n, name]), grid.width]);
-    if (heads !== headed) names.replaceChildren(...headings(shown, grid));
+    if (heads !== headed) names.replaceChildren(...headings(shown, grid, measure));
     headed = heads;
     layers.lanes.replaceChildren(...drawLanes(shown, picture, grid));
     layers.unread.replaceChildren(...drawUnread(unread, picture, grid));
-    empty.hidden = chosen.length > 0 || shown.length > 0;
-    canvas.hidden = !empty.hidden;
+    empty.hidden = shown.length > 0;
+    names.hidden = !shown.length;
+    canvas.style.minHeight = shown.length ? "" : "0";
     scaleWords.textContent = SCALES[scale].words;
     [zoomOut.disabled, zoomIn.disabled] = [scale === 0, scale === SCALES.length - 1];
     pingToggle.hidden = !pingCount;
@@ -496,7 +502,11 @@ function render({ model, el }) {
   function show() {
     const top = scroller.scrollTop - 200, bottom = scroller.scrollTop + scroller.clientHeight + 200;
     const at = now(), animate = fresh.size <= 10, wantedIndexes = indexesToShow(top, bottom), keep = new Set(wantedIndexes.map((index) => chosen[index].key));
-    const view = { grid, yOf: (time) => heightOf(picture, time), now: at, measure, boxed: new Set(unread.map(({ place }) => place)), flat: scale === 0 };
+    const beside = (place, y) => {
+      const boxes = unread.filter((box) => box.place >= place && heightOf(picture, box.from) < y + ROW / 2); // their words are not painted over
+      return boxes.length ? grid.client(Math.max(...boxes.map((box) => box.place))) + boxWidth(grid) / 2 + 8 : grid.client(place) + 14;
+    };
+    const view = { grid, yOf: (time) => heightOf(picture, time), now: at, measure, beside, flat: scale === 0 };
     for (const [key, { group }] of drawn) {
       if (keep.has(key)) continue;
       if (group === document.activeElement) scroller.focus({ preventScroll: true });
@@ -566,7 +576,6 @@ function render({ model, el }) {
     wake();
   }
   function sayFollowing() {
-    followPill.textContent = following ? "Following" : "Follow";
     followPill.setAttribute("aria-pressed", String(following));
   }
   for (const kind of ["wheel", "touchmove", "pointerdown", "keydown"]) scroller.addEventListener(kind, () => (byReader = performance.now()), { passive: true });

@@ -172,7 +172,7 @@ function scrollingLog(label, emptyText, { controls = true } = {}) {
     if (list.scrollTop + list.clientHeight >= list.scrollHeight - 8) atEnd = true;
     else if (performance.now() - byReader < 2000) atEnd = false;
   });
-  const pause = h("button", { type: "button", class: "kit-button", "data-local": "1", "aria-pressed": "false" }, "Pause");
+  const pause = h("button", { type: "button", class: "kit-button kit-pause", "data-local": "1", "aria-pressed": "false", title: "Hold what is new back" }, "Pause");
   pause.addEventListener("click", () => {
     const paused = held === null;
     const back = held ?? [];
@@ -186,7 +186,7 @@ function scrollingLog(label, emptyText, { controls = true } = {}) {
     wanted = filter.value.trim();
     for (const { row, words } of rows.values()) row.hidden = !matches(words, wanted);
   });
-  const clear = h("button", { type: "button", class: "kit-button", "data-local": "1" }, "Clear");
+  const clear = h("button", { type: "button", class: "kit-button kit-clear", "data-local": "1", title: "Clear this list" }, "Clear");
   clear.addEventListener("click", () => reset());
 
   function put(key, row, words, { says = true } = {}) {
@@ -224,10 +224,20 @@ function scrollingLog(label, emptyText, { controls = true } = {}) {
   }
   let newOnes = 0; // since the last frame
   let settleOnce = 0;
-  const settle = () => {
+  let begun = null; // the row that is taller than the list, and was shown from its beginning
+  function settle() {
     settleOnce = newOnes = 0;
-    if (atEnd) list.scrollTop = list.scrollHeight;
-  };
+    if (!atEnd || !list.clientHeight) return;
+    if (!empty.hidden) {
+      list.scrollTop = 0; // what to do first is said at the top
+      return;
+    }
+    const last = list.lastElementChild;
+    const tall = last.offsetHeight > list.clientHeight;
+    if (!tall) list.scrollTop = list.scrollHeight;
+    else if (last !== begun) list.scrollTop = last.offsetTop - 8;
+    begun = tall ? last : null;
+  }
   new ResizeObserver(settle).observe(list); // rows that were put before the list was shown,
   new IntersectionObserver(settle).observe(list); // or while it was scrolled out of view
   return { list, tools: controls ? [filter, pause, clear] : [], put, reset, skip, settle };

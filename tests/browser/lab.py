@@ -31,6 +31,8 @@ _SETTINGS = {
     "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false", "checkForUpdates": False},
     "@jupyterlab/docmanager-extension/plugin.jupyterlab-settings": {"autosave": False},
 }
+# Every page would start Node.js to find out whether an extension waits to be built.
+_PAGE = {"buildCheck": False}
 
 
 @dataclass
@@ -76,6 +78,8 @@ async def running_lab(folder: Path, *, base_url: str = "/", host: str = "localho
     for name, values in _SETTINGS.items():
         (settings / name).parent.mkdir(parents=True, exist_ok=True)
         (settings / name).write_text(json.dumps(values), "utf-8")
+    (folder / "config/labconfig").mkdir(parents=True)
+    (folder / "config/labconfig/page_config.json").write_text(json.dumps(_PAGE), "utf-8")
     token, port = secrets.token_hex(16), _free_port()
     with (folder / "lab.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(

@@ -57,6 +57,7 @@ async def test_a_fault_is_begun_from_the_keyboard_and_its_settings_stay_as_they_
     async with open_notebook(SERVING, CHAT, CONNECT) as notebook:
         await notebook.run_all()
         chat = notebook.chat("Ana")
+        await expect(chat.get_by_role("status")).to_have_text("open")  # a key pressed before that would find no button
         await chat.get_by_role("button", name="More actions").press("Enter")
         latency = chat.get_by_label("Milliseconds to the server")
         await latency.fill("40")

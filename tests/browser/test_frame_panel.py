@@ -113,6 +113,7 @@ async def test_an_export_is_downloaded_without_secrets_and_opened_again(open_not
         await expect(panel.get_by_role("listbox", name="Frames")).to_contain_text("No frames yet")
         await panel.get_by_label("Recording to open").set_input_files(saved)
         await expect(panel.locator("header")).to_contain_text("Recording: ana.jsonl")
+        await expect(row(panel, "client to server, GET")).to_be_in_viewport()  # what is over is read from its beginning
         await row(panel, "client to server, TEXT, 3 B, bye").click()
         await expect(panel).to_contain_text("Both ends saw the same 9 bytes")
         (tmp_path / "bad.jsonl").write_text("nothing of the sort", "utf-8")

@@ -104,6 +104,8 @@ async def test_a_filled_form_connects_and_its_line_of_code_does_the_same(open_no
         await notebook.execute(line.replace("Cleo", "Dora"))
         await expect(notebook.chat("Dora").get_by_role("log")).to_contain_text("room 7, abc, bad, 1.5")
         await expect(room).to_contain_text("2 open")
+        boxes = [await notebook.chat(name).bounding_box() for name in ("Cleo", "Dora")]
+        assert boxes[0]["width"] == boxes[1]["width"] > 250, "the chats stand below each other, each as wide as their column"
         await notebook.page.get_by_role("button", name="Remove Cleo").click()
         await expect(notebook.chat("Cleo")).to_have_count(0)
         await expect(room).to_contain_text("1 open")

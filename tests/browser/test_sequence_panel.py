@@ -140,7 +140,7 @@ async def test_scrolling_back_stops_following_and_the_end_takes_it_up_again(open
         assert await log_of(notebook).evaluate("(box) => box.scrollTop") == top
         await follow.click()
         await expect(event(notebook, "handler 1 to Ana: text “last”")).to_be_in_viewport()
-        await expect(await button(notebook, "Following")).to_have_attribute("aria-pressed", "true")
+        await expect(await button(notebook, "Follow")).to_have_attribute("aria-pressed", "true")
 
 
 async def test_pause_filter_clear_and_pings(open_notebook: OpenNotebook) -> None:

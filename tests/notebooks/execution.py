@@ -7,8 +7,11 @@ import importlib
 import importlib.util
 import json
 import os
+import pickle
+import subprocess
+import sys
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,12 +20,43 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
-__all__ = ["CELL_SECONDS", "NOTEBOOKS", "ROOT", "Executions", "Run", "code_cells", "execute_cell", "failures", "printed", "read", "tags"]
+__all__ = [
+    "CELL_SECONDS",
+    "NOTEBOOKS",
+    "ROOT",
+    "Executions",
+    "Run",
+    "code_cells",
+    "execute",
+    "execute_cell",
+    "failures",
+    "printed",
+    "read",
+    "shown",
+    "tags",
+    "written_files",
+]
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CELL_SECONDS = 30
+NOTEBOOK_SECONDS = 100
 AT_A_TIME = 2
+
+# What a question may use beside the notebook's own names. `where` is a handler's lines, from the outermost in, and for what it waits.
+ASKING = """
+import json, linecache, httpx2
+from kit.closing import explain
+from kit.suspension import suspension_of
+
+def texts(lines):
+    return [linecache.getline(line.code.co_filename, line.number).strip() for line in lines]
+
+def where(connection):
+    suspension = suspension_of(connection.handler_task, connection=connection)
+    return [*texts(suspension.lines), suspension.wait.kind, *texts(suspension.held)]
+
+"""
 
 
 def read(path: Path) -> NotebookNode:
@@ -44,6 +78,17 @@ def failures(cells: list[NotebookNode]) -> list[str]:
 
 def printed(cells: list[NotebookNode], stream: str = "stdout") -> str:
     return "".join(out.text for cell in cells for out in cell.outputs if out.output_type == "stream" and out.name == stream)
+
+
+def shown(cells: list[NotebookNode]) -> list[str]:
+    """What cells ended with and showed, as text; a widget's is only its name."""
+    return [out.data["text/plain"] for cell in cells for out in cell.outputs if out.output_type == "execute_result"]
+
+
+def written_files(path: Path) -> dict[str, str]:
+    """What the cells that begin with ``%%writefile`` write, by file name."""
+    parts = [cell.source.partition("\n") for cell in code_cells(read(path)) if cell.source.startswith("%%writefile")]
+    return {magic.rpartition("/")[2].strip('" '): source + "\n" for magic, _, source in parts}
 
 
 class Run(NamedTuple):
@@ -74,25 +119,61 @@ class Run(NamedTuple):
 
 
 class Executions:
-    """Every notebook's `Run`, made in the background from the session's beginning, because most of it is waiting."""
+    """Every notebook's `Run`, made in the background while other tests run, because most of it is waiting.
+
+    Several processes may share ``folder``: the first to ``begin`` executes the notebooks for all of them.
+    """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._runs: dict[Path, Run] = {}
+        self._pool: ThreadPoolExecutor | None = None
+
+    def begin(self) -> None:
+        """Begin to execute them, unless that has been done."""
+        try:
+            (self._folder / "begun").touch(exist_ok=False)
+        except FileExistsError:
+            return
         self._pool = ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="notebook")
-        slowest_first = sorted(NOTEBOOKS, key=lambda path: path.stem.startswith(("03", "05")), reverse=True)
-        self._runs: dict[Path, Future[Run]] = {path: self._pool.submit(_executed, path, folder / path.stem) for path in slowest_first}
+        for path in sorted(NOTEBOOKS, key=lambda path: path.stem.startswith(("03", "05")), reverse=True):  # the slowest first
+            self._pool.submit(self._execute, path)
 
     def run_of(self, path: Path) -> Run:
         """The notebook's `Run`; waits until it is there."""
-        return self._runs[path].result()
+        if path not in self._runs:
+            self._runs[path] = self._outcome(path)
+        if isinstance(self._runs[path], Exception):
+            raise self._runs[path]
+        return self._runs[path]
 
-    def close(self) -> None:
-        """Begin no more of them, and wait for those that have begun."""
-        self._pool.shutdown(cancel_futures=True)
+    def close(self, *, at_once: bool) -> None:
+        """Wait for the executions, those that have begun or all of them."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=at_once)
+
+    def _execute(self, path: Path) -> None:
+        """In a process of its own, whose asyncio no test has patched."""
+        subprocess.run([sys.executable, "-m", "tests.notebooks", path, self._folder], cwd=ROOT, check=False)
+
+    def _outcome(self, path: Path) -> Run | Exception:
+        self.begin()
+        deadline = time.monotonic() + NOTEBOOK_SECONDS
+        while not (finished := self._folder / f"{path.stem}.run").exists():
+            assert time.monotonic() < deadline, f"{path.name} was not executed within {NOTEBOOK_SECONDS} s"
+            time.sleep(0.05)
+        return pickle.loads(finished.read_bytes())
 
 
-def _executed(path: Path, folder: Path) -> Run:
-    with asyncio.Runner() as runner:
-        return runner.run(_execute(path, folder))
+def execute(path: Path, folder: Path) -> None:
+    """Execute one notebook for all who wait for its `Run` in ``folder``; they get an exception as it is."""
+    try:
+        outcome = asyncio.run(_execute(path, folder / path.stem))
+    except Exception as error:
+        outcome = error
+    unfinished = folder / f"{path.stem}.unfinished"
+    unfinished.write_bytes(pickle.dumps(outcome))
+    unfinished.rename(folder / f"{path.stem}.run")
 
 
 async def _execute(path: Path, folder: Path) -> Run:
@@ -101,7 +182,7 @@ async def _execute(path: Path, folder: Path) -> Run:
     positions = [index for index, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     questions = _questions_about(path)
     first_question = len(notebook.cells)
-    notebook.cells += [new_code_cell(f"import json, httpx2\nfrom kit.closing import explain\nprint(json.dumps({asked}))") for asked in questions.values()]
+    notebook.cells += [new_code_cell(f"{ASKING}print(json.dumps({asked}))") for asked in questions.values()]
     client = NotebookClient(notebook, timeout=CELL_SECONDS, allow_errors=True, resources={"metadata": {"path": str(working)}})
     with said.open("w") as log:
         async with client.async_setup_kernel(stdout=log, stderr=log, env={**os.environ, "TMPDIR": str(folder)}):

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 
-from tests.notebooks.execution import ROOT, Run, code_cells, printed, read, tags
+from tests.notebooks.execution import ROOT, Run, code_cells, printed, read, shown, tags
 
 NOTEBOOK = ROOT / "notebooks/02_dependencies.ipynb"
+QUESTIONS = {
+    "where the three of the pool are": "[where(connection) for connection in pooling_server.timeline.connections]",
+    "who of them is open": "[connection.open for connection in pooling_server.timeline.connections]",
+}
 
 # FastAPI's documentation, Advanced User Guide, WebSockets, "Using Depends and others", without its HTML; by Sebastián Ramírez, MIT licence.
 DOCUMENTED = """
@@ -99,13 +103,17 @@ def test_the_cookie_wins_and_an_empty_token_opens_the_door(run: Run) -> None:
 def test_three_refusals_look_alike_to_the_client_and_mean_three_things(run: Run) -> None:
     told = output_of(run, "the server meant:")
     assert re.findall(r"the client got: +(.*)", told) == ["HTTP 403, body b''"] * 3
-    no_credentials, no_number, no_path = re.findall(r"the server meant: (.*)", told)
+    no_path, no_number, no_credentials = re.findall(r"the server meant: (.*)", told)
     assert (no_credentials, no_path) == ("(1008, '')", "(1000, '')")
     assert no_number.startswith("(1008,")
     assert "int_parsing" in no_number
-    explained = told.splitlines()[3::4]
-    assert ["1008" in sentence for sentence in explained] == [True, True, False]
-    assert all("403" in sentence for sentence in explained)
+
+
+def test_the_refusal_is_explained_by_what_the_handler_did_and_what_each_other_side_reports(run: Run) -> None:
+    (told,) = shown([cell for cell in run.first if "why = refusal.ended" in cell.source])
+    assert "The server meant 1008, policy violation, but it closed before it accepted." in told
+    assert "Browser         Code 1006, no reason" in told
+    assert "TestClient      WebSocketDisconnect with code 1008, no reason; tests lie here" in told
 
 
 def test_http_answers_carry_their_status_and_their_words(run: Run) -> None:
@@ -144,7 +152,13 @@ def test_a_yielding_dependency_ends_after_the_handler_and_hears_how_it_ended(run
 
 
 def test_two_silent_clients_use_up_a_pool_of_two(run: Run) -> None:
-    assert output_of(run, "Cleo waited in vain") == "Cleo waited in vain\nAna has left, and Cleo is in\n"
+    assert output_of(run, "Cleo waited in vain") == "Cleo waited in vain\n"
+
+
+def test_the_third_waits_in_the_dependency_even_after_her_client_has_left(run: Run) -> None:
+    in_it = ["await websocket.receive()", "message", 'yield "a database connection"']
+    assert run.answers["where the three of the pool are"] == [in_it, in_it, ["async with pool:", "semaphore"]]
+    assert run.answers["who of them is open"] == [True, True, False]
 
 
 def test_security_classes_refuse_with_401_and_hand_over_what_they_find(run: Run) -> None:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import linecache
 import re
+import runpy
 import textwrap
+from collections.abc import Callable
+from pathlib import Path
 
-from tests.notebooks.execution import ROOT, Run, code_cells, read
+from kit import Client, connect, reading_stalled, serve
+from kit.suspension import Suspension, suspension_of
+from kit.waiting import words_for
+from tests.notebooks.execution import ROOT, Run, code_cells, read, shown
 
 NOTEBOOK = ROOT / "notebooks/03_broadcast.ipynb"
 
@@ -100,6 +108,7 @@ QUESTIONS = {
     "refused by chat": "[str(explain(c)) for c in server.timeline.connections if c.refused_status]",
     "speaker of stalled": "str(explain(stalled.timeline.connections[0]))",
     "close frames for the sleeper": "stalled.timeline.connections[2].close_frames",
+    "faults of stalled": "[e.text for e in stalled.timeline.entries() if e.kind == 'fault'][:2]",
     "errors of the binary frame": """[(e.connection, e.text, e.details["lines"][-1]) for e in frames.timeline.entries() if e.kind == "error"]""",
     "speaker of the binary frame": "str(explain(frames.timeline.connections[0]))",
     "members left over": "[len(kept.members) for kept in (plain_room, room)]",
@@ -202,10 +211,40 @@ def test_of_four_who_leave_together_the_survivors_hear_of_one_and_three_handlers
     assert said.endswith("  WebSocketDisconnect(1006)\n" * 3 + "  None\n")
 
 
-def test_one_that_stops_reading_stalls_everybody_after_some_8_megabytes(run: Run) -> None:
+def test_one_that_stops_reading_stalls_everybody_after_some_4_megabytes(run: Run) -> None:
     said = run.printed_by("ping_interval_seconds")
     assert "MB, then nothing for a second.\n" in said
-    assert 5 < megabytes(said) < 14
+    assert 2 < megabytes(said) < 10
+
+
+async def test_the_speakers_handler_stands_still_in_the_send_to_the_sleeper(tmp_path: Path, eventually: Callable[..., object]) -> None:
+    source = f"from fastapi import FastAPI, WebSocket, WebSocketDisconnect\n\napp, html, HTMLResponse = FastAPI(), '', str\n{THE_DOCUMENTATIONS_PYTHON}\n"
+    (tmp_path / "chat.py").write_text(source, "utf-8")
+    chat = runpy.run_path(str(tmp_path / "chat.py"))["app"]
+
+    async with serve(chat, port=0) as server, connect(server, "/ws/1") as speaker, connect(server, "/ws/2", name="Sleeper") as sleeper:
+        hearing = asyncio.create_task(hear_all(speaker))
+        async with reading_stalled(sleeper):
+            for text in ("x" * 12_000_000, "is anybody there?"):
+                await speaker.send_text(text)
+            await eventually(lambda: where(speaker).wait.peer == "Sleeper")
+            stands = where(speaker)
+    await hearing
+
+    assert [linecache.getline(line.code.co_filename, line.number).strip() for line in stands.lines] == [
+        'await manager.broadcast(f"Client #{client_id} says: {data}")',
+        "await connection.send_text(message)",
+    ]
+    assert words_for(stands.wait) == "waits in send_text to Sleeper: the client does not read"
+
+
+def where(client: Client) -> Suspension:
+    return suspension_of(client.connection.handler_task, connection=client.connection)
+
+
+async def hear_all(client: Client) -> None:
+    async for _ in client.iter_text():
+        pass
 
 
 def test_the_healthy_speaker_is_disconnected_and_the_sleeper_is_not(run: Run) -> None:
@@ -214,6 +253,11 @@ def test_the_healthy_speaker_is_disconnected_and_the_sleeper_is_not(run: Run) ->
     assert "Client #2 CONNECTED None None\nClient #3 CONNECTED None None\n" in said
     assert "a client that has stopped reading" in run.answers["speaker of stalled"]
     assert run.answers["close frames for the sleeper"][0] == ["server", 1011, "keepalive ping timeout"]
+    assert "a client that has stopped reading" in shown([cell for cell in run.first if "ping_interval_seconds" in cell.source])[0]
+
+
+def test_the_sleeper_is_put_to_sleep_and_woken_on_purpose(run: Run) -> None:
+    assert run.answers["faults of stalled"] == ["Client #3 stops reading", "Client #3 reads again"]
 
 
 def test_one_binary_frame_costs_the_next_speaker_its_connection(run: Run) -> None:
@@ -242,7 +286,7 @@ def test_a_queue_for_each_lets_the_others_go_on_and_grows(run: Run) -> None:
     said = run.printed_by("def what_waits_for_the_sleeper")
     assert "Client #2 heard all of 20.1 MB.\n" in said
     waiting = float(re.search(r"That is ([\d.]+) MB", said)[1])
-    assert 20.1 - 14 < waiting < 20.1 - 5
+    assert 20.1 - 10 < waiting < 20.1 - 2
 
 
 def test_a_policy_bounds_what_waits(run: Run) -> None:

@@ -1,25 +1,17 @@
-"""Every notebook: how it is saved, that it runs, that every cell may be run again, and that what it says is so."""
+"""Every notebook: how it is saved, that it runs, and that every cell may be run again."""
 
 from __future__ import annotations
 
-import asyncio
 import re
-import shutil
-import socket
 import subprocess
 import sys
-import time
-from asyncio.subprocess import DEVNULL
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
-import httpx2
 import nbformat
 import pytest
 
-from kit import Client, connect
-from kit.errors import ConnectError
-from tests.notebooks.execution import NOTEBOOKS, ROOT, Run, code_cells, failures, printed, read, tags
+from tests.notebooks.execution import NOTEBOOKS, ROOT, Run, code_cells, failures, printed, read, tags, written_files
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -108,16 +100,6 @@ def test_files_that_it_writes_are_formatted_too(path: Path) -> None:
         assert checked.returncode == 0, checked.stdout
 
 
-def test_01_has_25_to_40_cells() -> None:
-    assert 25 <= len(read(ROOT / "notebooks/01_echo.ipynb").cells) <= 40
-
-
-def written_files(path: Path) -> dict[str, str]:
-    """What the cells that begin with ``%%writefile`` write, by file name."""
-    parts = [cell.source.partition("\n") for cell in code_cells(read(path)) if cell.source.startswith("%%writefile")]
-    return {magic.rpartition("/")[2].strip('" '): source + "\n" for magic, _, source in parts}
-
-
 # How it runs.
 
 
@@ -149,87 +131,4 @@ def test_the_kernel_itself_has_nothing_to_complain_of(run: Run) -> None:
 def test_every_panel_that_it_shows_has_a_view(run: Run) -> None:
     shown = [out.data for cell in run.first for out in cell.outputs if out.output_type == "execute_result"]
     plain = [data["text/plain"] for data in shown if "application/vnd.jupyter.widget-view+json" not in data]
-    assert not [text for text in plain if "Panel" in text or "Server" in text or "BothSides" in text]
-
-
-# What the notebooks say is so.
-
-
-@pytest.fixture
-def echo(run_of: Callable[[str], Run]) -> Run:
-    return run_of("01_echo")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Message text was: one\nMessage text was: two\nMessage text was: three\n",
-        "b'Hi!'",
-        "1006, no Close frame\nThe handler raised KeyError: 'text'",
-        "HTTP/1.1 101 Switching Protocols",
-        "b'Message text was: hello'",
-        "WebSocketDisconnect(1000)\n   at cell [",
-        "/returns\n    1006, no Close frame\n    The handler returned",
-        "/raises\n    1006, no Close frame\n    The handler raised ValueError: not my day",
-        "/never-accepts\n    HTTP 500",
-        "tidy: passed\napp: failed with WebSocketDisconnect(1000",
-        "TestClient:  closed with 1008, 'members only'\nreal client: HTTP 403, b''",
-    ],
-    ids=lambda text: text.splitlines()[0][:40],
-)
-def test_01_shows_each_time_what_its_text_explains(echo: Run, text: str) -> None:
-    assert printed(echo.first).count(text) == 1
-    assert printed(echo.again).count(text) == 2
-
-
-def test_01_shows_client_frames_masked_and_server_frames_not(echo: Run) -> None:
-    table = next(printed([cell]) for cell in echo.first if "mask_key" in cell.source)
-    masks = re.findall(r"^(\w+) +(frame-\w+) +\d+ B  (\w{8}|)  +(.*)$", table, re.MULTILINE)
-    sent = {(side, what): bool(mask) for side, kind, mask, what in masks if kind == "frame-out"}
-    assert sent == {("client", "hello"): True, ("server", "Message text was: hello"): False, ("client", "03 e8"): True, ("server", "03 e8"): False}
-
-
-def test_01_makes_everyone_wait_for_a_handler_that_blocks_and_nobody_for_one_that_awaits(echo: Run) -> None:
-    waited = [(word, float(seconds)) for word, seconds in re.findall(r"Ana says (\w+): Ben waited ([\d.]+) s", printed(echo.everything))]
-    assert [word for word, _ in waited] == ["block", "wait"] * 3
-    assert all(seconds > 2.5 if word == "block" else seconds < 1 for word, seconds in waited), waited
-
-
-@pytest.fixture
-async def taken_home(tmp_path: Path) -> AsyncIterator[tuple[str, Path]]:
-    """The ``main.py`` of 01_echo under ``fastapi dev``, as its reader runs it: its address and its folder."""
-    (tmp_path / "main.py").write_text(written_files(ROOT / "notebooks/01_echo.ipynb")["main.py"], "utf-8")
-    shutil.copy(ROOT / "kit/pages/echo.html", tmp_path)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "fastapi", "dev", "--port", str(port)]
-    process = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, stdout=DEVNULL, stderr=DEVNULL)
-    yield f"127.0.0.1:{port}", tmp_path
-    process.terminate()
-    async with asyncio.timeout(10):
-        await process.wait()
-
-
-async def test_01s_app_runs_at_home_without_the_kit_and_says_1012_when_edited(taken_home: tuple[str, Path], eventually: Callable[..., object]) -> None:
-    address, folder = taken_home
-    assert "kit" not in (folder / "main.py").read_text()
-    client = await first_connection(f"ws://{address}")
-    await client.send_text("hello")
-    assert await client.receive_text(timeout=5) == "Message text was: hello"
-    async with httpx2.AsyncClient(trust_env=False) as http:
-        assert 'role="log"' in (await http.get(f"http://{address}/")).text
-
-    (folder / "main.py").write_text((folder / "main.py").read_text().replace("Message text", "Your text"))
-    await eventually(lambda: client.close_code, within_seconds=20)
-    assert client.close_code == 1012
-
-
-async def first_connection(address: str) -> Client:
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            return await connect(address, "/ws")
-        except ConnectError:
-            assert time.monotonic() < deadline, f"nobody answers at {address}"
-            await asyncio.sleep(0.1)
+    assert not [text for text in plain if re.match(r"<.*(Panel|Server|BothSides)", text)]

@@ -39,6 +39,14 @@ def test_a_mark_stays_the_same_while_only_its_time_changes(run: Any) -> None:  #
     assert run("handler", f"[{json.dumps(later)}, {json.dumps(elsewhere)}].map((it) => kit.keyOf(it) === kit.keyOf({json.dumps(MARK)}))") == [True, False]
 
 
+def test_the_mark_to_look_at_is_of_whoever_is_in_trouble_else_who_came_last(run: Any) -> None:  # noqa: F811
+    marks = [MARK | {"since": [1.0]}, MARK | {"since": [1.0, 6.0]}, MARK | {"since": [3.0]}, MARK | {"role": "through", "since": []}]
+    looked_at = "kit.newestOf({}.map((mark, element) => ({{ mark, element }}))) ?? null"
+    assert run("handler", looked_at.format(json.dumps(marks))) == 1
+    assert run("handler", looked_at.format(json.dumps([*marks, MARK | {"tone": "bad", "since": [0.5]}, MARK | {"tone": "warning"}]))) == 4
+    assert run("handler", looked_at.format(json.dumps(marks[3:]))) is None
+
+
 def test_the_source_is_text_in_coloured_pieces_with_its_own_line_numbers(run: Any) -> None:  # noqa: F811
     section = {"key": "s", "title": "chat", "path": "/ws", "where": "cell [7]", "first": 21, "note": ""}
     section["lines"] = [[["decorator", "@app"], ["", ".websocket(<b>)"]], [["keyword", "async"], ["", " def"]]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import select
 import socket
+import struct
 import sys
 import time
 from typing import Any
@@ -17,6 +18,8 @@ _HANDSHAKE = (
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 _AT_A_TIME = 50
+_SO_TIMESTAMPNS = 35  # Linux; Python has no name for it
+_STAMP = struct.Struct("qq")
 
 
 class Subscribers:
@@ -69,7 +72,9 @@ class Subscribers:
         return {"bytes": had.pop() if len(had) == 1 else None}
 
     def time_messages(self, message_bytes: int, messages: int, within_seconds: float) -> dict[str, Any]:
-        """When each message came to each subscriber, in nanoseconds of the machine's monotonic clock."""
+        """When each message came to each subscriber's socket, in nanoseconds since 1970: the kernel's stamps, so that reading late does not count."""
+        for each in self._by_number.values():
+            each.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         arrivals: list[list[int]] = [[] for _ in range(messages)]
         seen = dict.fromkeys(self._by_number, 0)
         missing = messages * len(seen)
@@ -77,12 +82,21 @@ class Subscribers:
         while missing > 0 and time.monotonic() < deadline:
             for number, _ in self._epoll.poll(0.1):
                 before = seen[number] // message_bytes
-                seen[number] += self._read(number)
-                after, now = min(seen[number] // message_bytes, messages), time.monotonic_ns()
+                size, at = self._read_stamped(number)
+                seen[number] += size
+                after = min(seen[number] // message_bytes, messages)
                 for place in range(before, after):
-                    arrivals[place].append(now)
+                    arrivals[place].append(at)
                 missing -= after - before
         return {"arrivals": arrivals, "missing": missing}
+
+    def _read_stamped(self, number: int) -> tuple[int, int]:
+        size, about, _, _ = self._by_number[number].recvmsg_into([self._buffer], 64)
+        if not size:
+            self._epoll.unregister(number)
+            self.ended += 1
+        seconds, nanoseconds = _STAMP.unpack_from(about[0][2]) if about else divmod(time.time_ns(), 10**9)
+        return size, seconds * 10**9 + nanoseconds
 
     def _read(self, number: int) -> int:
         size = self._by_number[number].recv_into(self._buffer)

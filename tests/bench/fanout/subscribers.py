@@ -47,12 +47,6 @@ class Subscribers:
         _greet(self._stalled, greeting)
         return {}
 
-    def is_dropped(self) -> dict[str, Any]:
-        """Whether the server has dropped the one that nobody reads."""
-        poll = select.poll()
-        poll.register(self._stalled, 0)
-        return {"dropped": any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(100))}
-
     def count_until(self, total_bytes: int, within_seconds: float) -> dict[str, Any]:
         """Read until so many bytes have come in all; when the last of them came."""
         seen, at = 0, time.monotonic_ns()

@@ -3,6 +3,7 @@
 from kit.client import Client, connect
 from kit.closing import explain
 from kit.faults import half_open, pongs_delayed, reading_stalled, send_in_fragments, send_invalid_frame, slow_network
+from kit.hub.hub import Hub
 from kit.panels import (
     BothSides,
     ChatPanel,
@@ -32,6 +33,8 @@ __all__ = [
     "send_in_fragments",
     "send_invalid_frame",
     "slow_network",
+    # kit.hub
+    "Hub",
     # kit.panels
     "BothSides",
     "ChatPanel",

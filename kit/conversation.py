@@ -13,6 +13,7 @@ __all__ = ["Conversation"]
 
 _DATA = ("TEXT", "BINARY", "CONT")
 _LANES_MOST = 1_000  # as many connections as a Timeline remembers
+_CONTROLS_MOST = 100  # pings, or pongs, of one direction of one connection that are on their way
 
 
 class Conversation:
@@ -33,8 +34,6 @@ class Conversation:
         self._rows_limit = rows_limit
         self._waiting: dict[str, Row] = {}
         self._changed: dict[str, Row] = {}
-        self._states: dict[int | None, tuple[str, str]] = {}
-        self._controls: dict[tuple[int | None, str, str], deque[str]] = {}
         self._gaps = 0
         self._seen_seconds = 0.0
 
@@ -67,9 +66,9 @@ class Conversation:
         self._rows[row.key] = self._changed[row.key] = row
         for waiting in list(self._waiting.values()):
             self._set_waits(waiting, "")
-        self._controls.clear()
         for lane in self.lanes.values():
             lane.complete = False
+            lane.controls.clear()
         for number in self.lanes.keys() & set(over):
             self._presume_over(self.lanes[number], self._seen_seconds)
         return self._told()
@@ -178,7 +177,7 @@ class Conversation:
 
     def _fold_frame(self, entry: Entry, direction: str, *, sent: bool) -> Row:
         opcode, lane = entry.details["opcode"], self._lane(entry)
-        row = self._row(entry, self._frame_key(entry, direction, opcode, sent), "message" if opcode in _DATA else opcode.lower(), direction)
+        row = self._row(entry, _frame_key(entry, lane, direction, sent), "message" if opcode in _DATA else opcode.lower(), direction)
         row.wire = wire_words(entry)
         self._note_frame_moment(row, entry, sent)
         if entry.side == "client" and opcode != "CONT":
@@ -213,19 +212,6 @@ class Conversation:
         row.tone = "muted"
         if entry.side == "server":
             row.handler = "uvicorn answers by itself" if opcode == "PING" and not sent else ""
-
-    def _frame_key(self, entry: Entry, direction: str, opcode: str, sent: bool) -> str:
-        if opcode in _DATA:
-            return f"{direction} message {entry.ordinal}"
-        if opcode == "CLOSE":
-            return f"{direction} close"
-        waiting = self._controls.setdefault((entry.connection, direction, opcode), deque(maxlen=100))
-        if not sent and waiting:
-            return waiting.popleft()
-        key = f"{direction} {opcode} {entry.number}"
-        if sent:
-            waiting.append(key)
-        return key
 
     # The handler.
 
@@ -283,8 +269,9 @@ class Conversation:
 
     def _note_states(self, row: Row, entry: Entry) -> None:
         states = (entry.details["client_state"], entry.details["application_state"])
-        if self._states.get(entry.connection) != states:
-            self._states[entry.connection] = states
+        lane = self._lane(entry)
+        if lane.states != states:
+            lane.states = states
             row.states = f"client {states[0]} · application {states[1]}"
 
     def _fold_print(self, entry: Entry) -> Row:
@@ -359,3 +346,19 @@ class Conversation:
         row.wire = row.label = visible(entry.text)
         row.tone = {"blocked": "warning", "unblocked": "good"}.get(entry.details.get("what", ""), "muted")
         return row
+
+
+def _frame_key(entry: Entry, lane: Lane, direction: str, sent: bool) -> str:
+    """What tells a frame's row from the others of its connection, the same at both ends."""
+    opcode = entry.details["opcode"]
+    if opcode in _DATA:
+        return f"{direction} message {entry.ordinal}"
+    if opcode == "CLOSE":
+        return f"{direction} close"
+    unread = lane.controls.setdefault((direction, opcode), deque(maxlen=_CONTROLS_MOST))
+    if not sent and unread:
+        return unread.popleft()
+    key = f"{direction} {opcode} {entry.number}"
+    if sent:
+        unread.append(key)
+    return key

@@ -25,6 +25,7 @@ __all__ = [
     "LoopThread",
     "Mailbox",
     "allow_nesting",
+    "aside",
     "background",
     "current_loop",
     "giving_way",
@@ -105,6 +106,11 @@ async def run_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any,
         if task is not None and task.cancelling():
             raise
         raise LoopStopped("the server stopped, or the task was cancelled, before this call came to its end.") from None
+
+
+async def aside(function: Callable[[], T]) -> T:
+    """Call ``function``, which takes long, in a worker thread of the running loop; the loop goes on meanwhile."""
+    return await asyncio.get_running_loop().run_in_executor(None, function)
 
 
 _pending: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, set[concurrent.futures.Future[Any]]] = weakref.WeakKeyDictionary()

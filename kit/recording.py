@@ -29,7 +29,17 @@ from kit.recording_form import (
 )
 from kit.timeline import Connection, Entry, Timeline, redact
 
-__all__ = ["FILE_LIMIT_BYTES", "LINES_LIMIT", "RecordingError", "RecordingReader", "read_recording", "recording_lines", "safe_entries", "write_recording"]
+__all__ = [
+    "FILE_LIMIT_BYTES",
+    "LINES_LIMIT",
+    "RecordingError",
+    "RecordingReader",
+    "is_path",
+    "read_recording",
+    "recording_lines",
+    "safe_entries",
+    "write_recording",
+]
 
 FILE_LIMIT_BYTES = 64 * 2**20
 LINES_LIMIT = 100_000
@@ -170,7 +180,7 @@ def lines_of(source: str | bytes | Path) -> list[str]:
     Raises:
         RecordingError: there is no such file, it is too large, or no UTF-8.
     """
-    if isinstance(source, Path) or (isinstance(source, str) and not source.lstrip("\ufeff \r\n\t").startswith("{")):
+    if is_path(source):
         source = _file_bytes(Path(source))
     if len(source) > FILE_LIMIT_BYTES:
         raise RecordingError(f"expected at most {FILE_LIMIT_BYTES:,} bytes, got {len(source):,}. Record for a shorter time.")
@@ -181,6 +191,11 @@ def lines_of(source: str | bytes | Path) -> list[str]:
     if len(lines) > LINES_LIMIT and lines[-1].strip():
         raise RecordingError(f"expected at most {LINES_LIMIT:,} lines, got more. Record for a shorter time.", line=LINES_LIMIT + 1)
     return lines[:LINES_LIMIT]
+
+
+def is_path(source: Any) -> bool:
+    """Whether ``source`` is a file's path and not a recording itself, which begins with ``{``."""
+    return isinstance(source, Path) or (isinstance(source, str) and not source[:100].lstrip("\ufeff \r\n\t").startswith("{"))
 
 
 def _file_bytes(path: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,6 +76,8 @@ class Lane:
         closing: whether a Close frame was seen.
         refused: whether the handshake was answered with something else than 101.
         complete: False once Entries were skipped: what was not seen may have happened all the same.
+        states: both states of the handler's WebSocket, as last seen.
+        controls: the rows of pings and pongs that nobody has read yet, oldest first, by direction and opcode.
     """
 
     connection: int
@@ -88,6 +91,8 @@ class Lane:
     closing: bool = False
     refused: bool = False
     complete: bool = True
+    states: tuple[str, str] | None = None
+    controls: dict[tuple[str, str], deque[str]] = field(default_factory=dict)
 
 
 def payload_words(entry: Entry) -> str:

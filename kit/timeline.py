@@ -447,13 +447,14 @@ class Subscription:
 
 # Redaction: what must not be saved with a notebook.
 
-_SECRET_HEADERS = {"authorization", "cookie", "proxy-authorization", "sec-websocket-protocol", "set-cookie", "x-api-key"}
+_SECRET_HEADERS = {"sec-websocket-protocol"}  # besides those whose names say it
 _SECRET_NAMES = r"[\w-]*(?:token|secret|passw(?:or)?d|api[_-]?key|credential|session(?:[_-]?id)?|authorization|jwt|cookie)[\w-]*"
 _SECRET_PATTERNS = [
     re.compile(rf"(?i)(?<![\w-])({_SECRET_NAMES}=)([^&\s;\"'”]+)"),
     re.compile(rf"(?i)([\"']{_SECRET_NAMES}[\"']\s*:\s*[\"'])((?:[^\"'\\]|\\.)*)"),
     re.compile(r"(?i)\b((?:bearer|basic)\s+)([\w.~+/=-]{4,})"),
 ]
+_SECRET_NAME = re.compile(rf"(?i){_SECRET_NAMES}")
 _BLOT = "[redacted]"
 
 
@@ -476,7 +477,7 @@ def _redacted(value: Any, name: str = "") -> Any:
 
 
 def _redact_header(name: str, value: str) -> str:
-    return _BLOT if name.lower() in _SECRET_HEADERS else redact(value)
+    return _BLOT if name.lower() in _SECRET_HEADERS or _SECRET_NAME.fullmatch(name) else redact(value)
 
 
 def _describe_note(payload: Any, more: tuple[str, int, dict[str, Any]]) -> dict[str, Any]:

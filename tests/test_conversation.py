@@ -379,3 +379,10 @@ def test_a_row_knows_which_entries_made_it() -> None:
     conversation = Conversation()
     conversation.feed(sent := message_up("hello", 1))
     assert conversation.rows[0].entries == [one.number for one in sent]
+
+
+def test_what_is_remembered_of_connections_is_bounded_like_the_lanes() -> None:
+    fold = Conversation()
+    for number in range(1, 3_001):
+        fold.feed([asgi("receive", "connect", connection=number), frame("server", "out", opcode="PING", ordinal=None, connection=number)])
+    assert max(len(kept) for kept in vars(fold).values() if hasattr(kept, "__len__")) == 1_000

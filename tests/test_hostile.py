@@ -24,7 +24,7 @@ from kit.timeline import Connection, Entry
 from tests.apps import app as echo_app
 
 LIMIT_BYTES = 100_000
-SLOW_SECONDS = 0.3  # how long a request may take to come whole
+SLOW_SECONDS = 0.6  # how long a request may take to come whole
 TEXT, BINARY, CLOSE, PING = 0x1, 0x2, 0x8, 0x9
 
 app = FastAPI()

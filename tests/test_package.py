@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import kit
+from kit.hub.broker import BROKERS
 
 ROOT = Path(__file__).parent.parent
 KIT = ROOT / "kit"
@@ -65,7 +66,7 @@ def public_names(module: str) -> list[str]:
 
 
 def test_the_modules_of_the_design_are_there() -> None:
-    assert {"kit", "kit.server", "kit.client", "kit.loops", "kit.timeline", "kit.taps", "kit.closing"} <= MODULES.keys()
+    assert {"kit", "kit.server", "kit.client", "kit.loops", "kit.timeline", "kit.taps", "kit.closing", "kit.hub.hub", "kit.hub.memory"} <= MODULES.keys()
 
 
 @pytest.mark.parametrize("module", ["kit.timeline", "kit.printable", "kit.close_codes", "kit.waiting"])
@@ -73,7 +74,11 @@ def test_the_innermost_imports_nothing_of_the_kit(module: str) -> None:
     assert kit_imports(module) == set()
 
 
-@pytest.mark.parametrize("module", ["kit.timeline", "kit.closing", "kit.frames", "kit.recording", "kit.wire_rows", "kit.wire_inspection", "kit.json_tree"])
+PURE = ["kit.timeline", "kit.closing", "kit.frames", "kit.recording", "kit.wire_rows", "kit.wire_inspection", "kit.json_tree"]
+PURE += ["kit.hub.message", "kit.hub.delivery", "kit.hub.catch_up", "kit.hub.presence", "kit.hub.statistics"]
+
+
+@pytest.mark.parametrize("module", PURE)
 def test_the_pure_middle_knows_neither_sockets_nor_loops_nor_widgets(module: str) -> None:
     forbidden = {"socket", "asyncio", "uvicorn", "websockets", "starlette", "fastapi", "ipywidgets", "anywidget", "IPython"}
     reached = everything_under(module) | {module}
@@ -86,9 +91,23 @@ def test_what_serves_and_connects_never_imports_panels(module: str) -> None:
     assert not {name.partition(".")[0] for name in imports(module)} & {"ipywidgets", "anywidget", "traitlets", "IPython"}
 
 
+BROKER_MODULES = tuple(sorted({place.partition(":")[0] for place in BROKERS.values()}))
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("kit.hub") and name not in BROKER_MODULES])
+def test_the_hub_knows_its_brokers_by_their_urls_only(module: str) -> None:
+    """So that a broker's package is needed only by whoever uses that broker."""
+    assert [name for name in imports(module) if name.startswith(BROKER_MODULES) or name.partition(".")[0] in ("redis", "psycopg")] == []
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("kit.hub")])
+def test_the_hub_serves_any_app_without_the_kit_s_own_server(module: str) -> None:
+    assert {"kit.server", "kit.client", "kit.taps", "kit.protocol"} & everything_under(module) == set()
+
+
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("kit.panels")])
 def test_panels_never_import_a_broker(module: str) -> None:
-    brokers = ("kit.hub.memory", "kit.hub.redis", "kit.hub.postgres")
+    brokers = BROKER_MODULES
     assert [name for name in imports(module) if name.startswith(brokers) or name.partition(".")[0] in ("redis", "psycopg")] == []
 
 
@@ -131,11 +150,11 @@ def test_the_package_is_exactly_the_union_of_what_it_imports() -> None:
 
 
 def test_the_names_of_the_design_are_exported() -> None:
-    assert {"Client", "Server", "connect", "serve", "stop_all"} <= set(kit.__all__)
+    assert {"Client", "Hub", "Server", "connect", "serve", "stop_all"} <= set(kit.__all__)
 
 
 def test_every_public_coroutine_has_a_docstring() -> None:
-    for owner in (kit.Client, kit.Server):
+    for owner in (kit.Client, kit.Hub, kit.Server):
         public = {name: member for name, member in vars(owner).items() if not name.startswith("_")}
         assert [name for name, member in public.items() if not (member.__doc__ or getattr(getattr(member, "fget", None), "__doc__", ""))] == []
 

@@ -263,6 +263,13 @@ def test_a_compressed_frame_loses_its_payload_because_nobody_can_see_what_it_hol
     assert (entry.text, entry.payload, entry.size, entry.details) == ("", None, 2, details)
 
 
+@pytest.mark.parametrize("name", ["X-Token", "x-auth-token", "X-API-Key", "Authorization", "Set-Cookie", "X-Session-Id", "Sec-WebSocket-Protocol"])
+def test_a_header_whose_name_says_that_it_is_secret_is_blotted_out(name: str) -> None:
+    headers = [(name, "fake-super-secret-token"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZQ=="), ("Host", "here")]
+    redacted = Entry(1, 0.0, 1, "server", "request", "", details={"headers": headers}).redacted()
+    assert redacted.details["headers"] == [(name, "[redacted]"), *headers[1:]]
+
+
 def test_details_are_redacted_at_any_depth() -> None:
     details = {"lines": ["at /ws?token=abc123"], "more": {"inner": ("password=abc123", 7)}}
     redacted = Entry(1, 0.0, 1, "server", "error", "", details=details).redacted()

@@ -12,16 +12,18 @@ import traitlets
 from kit import loops
 from kit.admission import notebook_pages
 from kit.panels.follower import Follower, follower_of
+from kit.printable import visible
 from kit.timeline import Entry, Timeline
 
-__all__ = ["Panel", "followed", "front_end"]
+__all__ = ["ListPanel", "Panel", "followed", "front_end"]
 
 _HERE = Path(__file__).parent
 
 
 def front_end(name: str) -> dict[str, str]:
-    """The ESM and CSS of a panel: the shared part and its own. One module each, because a widget's module cannot import."""
-    scripts = [(_HERE / file).read_text("utf-8") for file in ("shared.js", f"{name}.js")]
+    """The ESM and CSS of a panel: what all share, the parts ``name.part.js`` if it has any, and its own. One module each, because a widget's cannot import."""
+    parts = sorted(path.name for path in _HERE.glob(f"{name}.*.js"))
+    scripts = [(_HERE / file).read_text("utf-8") for file in ("shared.js", *parts, f"{name}.js")]
     styles = [(_HERE / file).read_text("utf-8") for file in ("shared.css", f"{name}.css")]
     return {"_esm": "\n".join(scripts), "_css": "\n".join(styles)}
 
@@ -72,11 +74,11 @@ class Panel(anywidget.AnyWidget):
         return None
 
     def _failed(self, error: Exception, form: dict[str, Any]) -> None:
-        """Show, in this panel, why a click failed."""
-        self._tell({"error": str(error)})
+        """Show, in the view that was clicked, why that failed."""
+        self._tell({"error": visible(str(error))[:1_000], "to": form.get("view")})
 
     def _wants_ticks(self) -> bool:
-        """Whether to follow the Timeline; by default only while displayed."""
+        """Whether to follow the Timeline, unless the panel is closed; by default only while displayed."""
         return bool(self._views)
 
     # Between the front end, the Timeline and the panels' loop.
@@ -103,7 +105,7 @@ class Panel(anywidget.AnyWidget):
             self._failed(error, form)
         else:
             if form.get("token"):
-                self._tell({"done": form["token"]})
+                self._tell({"done": form["token"], "to": form.get("view")})
 
     def _greet(self, view: str) -> None:
         self._follow()
@@ -115,7 +117,7 @@ class Panel(anywidget.AnyWidget):
             self._begin()
             self._follower = follower_of(self.timeline)
             self._changes(*self._follower.join(self))
-        elif not self._wants_ticks():
+        if not self._wants_ticks() or self.comm is None:  # asked after joining too: it may be closed meanwhile, from another thread
             self._unfollow()
 
     def _unfollow(self) -> None:
@@ -154,5 +156,25 @@ class Panel(anywidget.AnyWidget):
         if "_views" not in self.__dict__:  # its arguments were refused before it was made
             return
         self._views.clear()
-        self._unfollow()
         super().close()
+        self._unfollow()
+
+
+class ListPanel(Panel):
+    """A panel whose views list what happens: what is new can be held back, and the list cleared.
+
+    Each view holds back and clears for itself. The methods press the buttons of all views that are displayed now, and
+    do nothing where that is done already; from any thread.
+    """
+
+    def pause(self) -> None:
+        """Hold what is new back, as the Pause button does. What exceeds the list's own limit meanwhile is lost to it, oldest first."""
+        self._tell({"press": "pause"})
+
+    def resume(self) -> None:
+        """Show what was held back, and what comes, as the Resume button does."""
+        self._tell({"press": "resume"})
+
+    def clear(self) -> None:
+        """Empty the list, as the Clear button does; what is held back stays so. The Timeline keeps it all."""
+        self._tell({"press": "clear"})

@@ -7,14 +7,15 @@ from typing import Any
 
 import ipywidgets
 
-from kit.panels.base import Panel, front_end
+from kit.panels.base import front_end
+from kit.panels.by_name import ServersPanel
 from kit.panels.chat import ChatPanel
 from kit.panels.conversation import ConversationPanel
 from kit.panels.frame import FramePanel
 from kit.panels.handler import HandlerPanel
 from kit.panels.sequence import SequencePanel
 from kit.panels.server import ServerPanel, head_of
-from kit.server import Server, running_server
+from kit.server import Server
 from kit.timeline import Entry
 
 __all__ = ["BothSides"]
@@ -113,14 +114,13 @@ class BothSides(ipywidgets.Box):
         self._columns.children = tuple(stack for stack in self._stacks if stack.children)
 
 
-class _Bar(Panel):
+class _Bar(ServersPanel):
     """The header: which server this is, how it is, and a button for each view."""
 
     _esm, _css = front_end("both_sides").values()
 
     def __init__(self, server: Server, shown: Callable[[], tuple[str, ...]], toggle: Callable[[str], None]) -> None:
-        super().__init__(server.timeline, title=f"Both sides of server {server.name}")
-        self._last_known = server
+        super().__init__(server, "Both sides of server")
         self._shown = shown
         self._toggle = toggle
         self._begin()
@@ -139,18 +139,14 @@ class _Bar(Panel):
         self._said: dict[str, Any] = {}
 
     def _reset(self) -> dict[str, Any]:
-        return {"head": self._head(), "views": [{"name": name, "shown": name in self._shown()} for name in BothSides.VIEWS]}
+        return {"head": head_of(self.server), "views": [{"name": name, "shown": name in self._shown()} for name in BothSides.VIEWS]}
 
     def _changes(self, entries: list[Entry], skipped: int) -> dict[str, Any] | None:
-        head = self._head()
+        head = head_of(self.server)
         if head == self._said:
             return None
         self._said = head
         return {"head": head}
-
-    def _head(self) -> dict[str, Any]:
-        self._last_known = running_server(self._last_known.name) or self._last_known
-        return head_of(self._last_known)
 
 
 def _box(*css_classes: str) -> ipywidgets.Box:

@@ -133,7 +133,10 @@ function render({ model, el }) {
     if (hadFocus && state.open !== wasOpen) (state.open ? message : connectButton).focus();
   }
 
-  return close;
+  return () => {
+    log.close();
+    close();
+  };
 }
 
 // The faults that last: their button when off and when on, and what they do in a few words, with fields for their settings.

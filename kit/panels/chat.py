@@ -19,12 +19,14 @@ from kit.panels.chat_fold import ChatFold, ended_item
 from kit.panels.seat import Seat
 from kit.panels.snapshot import show_snapshot
 from kit.printable import visible
+from kit.recording import safe_entries
 from kit.server import Server
 from kit.timeline import Connection, Entry, Timeline, redact
 
 __all__ = ["ChatPanel"]
 
 _ERRORS_LIMIT = 500
+_CONNECTIONS_LIMIT = 1_000  # as many as a Timeline remembers
 
 
 class ChatPanel(Panel):
@@ -147,9 +149,9 @@ class ChatPanel(Panel):
         """Put a static copy of the conversation into this cell's output, as HTML and text, with secrets blotted out."""
         connections = {connection.number: connection for connection in self._connections}
         fold, rows = ChatFold(), []
-        for entry in self.timeline.entries():
+        for entry in safe_entries(self.timeline.entries()):
             if entry.connection in connections or entry.kind == "notice":
-                rows += [(item["from"], item["text"]) for item in fold.feed(entry.redacted()).values()]
+                rows += [(item["from"], item["text"]) for item in fold.feed(entry).values()]
         rows += [("ended", redact(item["text"])) for item in map(ended_item, self._connections) if item]
         title = f"{self.name} · {visible(redact(str(self.path)))} · {self._state()['pill']}"
         show_snapshot(self._without_secrets(title), [(kind, self._without_secrets(text)) for kind, text in rows])
@@ -232,7 +234,7 @@ class ChatPanel(Panel):
             raise
 
     async def _disconnect_as_typed(self, code: str) -> None:
-        if not code.strip().isdigit():
+        if not code.strip().isdecimal():
             raise ValueError(f"a close code is a number such as 1000 or 4001, but got {code!r}. The connection stays open.")
         await self.disconnect(int(code))
 
@@ -249,14 +251,14 @@ class ChatPanel(Panel):
 
     def _begin(self) -> None:
         self._fold = ChatFold()
-        self._items = self._fold.items
-        self._items.update({error["id"]: error for error in self._errors})
+        for error in self._errors:
+            self._fold.put(error)
         self._said: dict[str, Any] = {}
 
     def _reset(self) -> dict[str, Any]:
         return {
             "state": self._state(),
-            "items": list(self._items.values()),
+            "items": list(self._fold.items.values()),
             "examples": message_form.EXAMPLES | handshake_form.EXAMPLES,
             "offered": fault_form.OFFERED,
         }
@@ -309,10 +311,9 @@ class ChatPanel(Panel):
     def _note_end(self, connection: Connection) -> dict[str, dict[str, Any]]:
         """The item that explains why ``connection`` ended, by its id, when there is one and it says something new."""
         item = ended_item(connection)
-        if item is None or self._items.get(item["id"]) == item:
+        if item is None or self._fold.items.get(item["id"]) == item:
             return {}
-        self._items[item["id"]] = item
-        return {item["id"]: item}
+        return self._fold.put(item)
 
     def _add_error(self, error: Exception) -> None:
         """Add what went wrong, which no Entry tells; from any loop."""
@@ -321,11 +322,10 @@ class ChatPanel(Panel):
 
     def _put_error(self, item: dict[str, Any]) -> None:
         self._errors.append(item)
-        self._items[item["id"]] = item
-        self._tell({"items": [item]})
+        self._tell({"items": [*self._fold.put(item).values()]})
 
     def _show(self, connection: Connection | None) -> None:
         """Follow one more connection: what it has done so far is read from the Timeline."""
         if connection is not None:
-            self._connections.append(connection)
+            self._connections = [*self._connections, connection][-_CONNECTIONS_LIMIT:]  # replaced, never changed: other loops read it
         loops.panels().call_soon(self._restart)

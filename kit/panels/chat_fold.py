@@ -41,7 +41,10 @@ class ChatFold:
         item = self._item(entry)
         if item is None:
             return {}
-        item = {"id": self._place_of(item) or str(entry.number), "at": entry.at_seconds, "number": entry.connection, **item}
+        return self.put({"id": self._place_of(item) or str(entry.number), "at": entry.at_seconds, "number": entry.connection, **item})
+
+    def put(self, item: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Add an item, or replace the one with its id; returns it by its id. The newest 500 stay."""
         self.items[item["id"]] = item
         while len(self.items) > _ITEMS_LIMIT:
             self.items.popitem(last=False)

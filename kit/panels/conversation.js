@@ -17,7 +17,10 @@ function render({ model, el }) {
     if (update.names) names = update.names;
     for (const row of update.rows ?? []) log.put(row.key, rowElement(row, names, open), [names[row.connection], row.client, row.wire, row.handler, row.states].join(" "), { says: row.direction !== "divider" });
   });
-  return close;
+  return () => {
+    log.close();
+    close();
+  };
 }
 
 /** The words for what a message waits for. */

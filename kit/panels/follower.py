@@ -16,7 +16,7 @@ TICK_SECONDS = 0.05
 FLOOD_TICK_SECONDS = 0.25  # while Entries are passed over: each tick has the browser lay out and paint the page
 MOST_ENTRIES = 400  # in one tick, so that a panel is never long without news
 MOST_AT_A_STRETCH = 3_000  # such a burst is shown whole, over several ticks
-MOST_A_SECOND = 600  # of a flood that goes on: nobody reads faster, and the server and the browser need the processor
+MOST_A_SECOND = 1_200  # of a flood that goes on: nobody reads faster, and the server and the browser need the processor
 _AT_ONCE = 40  # then another thread may run: one that wants the interpreter waits for up to 5 ms otherwise
 _REST = 7  # for each second of work, seconds of rest: panels take an eighth of one core at most
 
@@ -32,7 +32,7 @@ class Follower:
     """Reads what is new in a Timeline, at most 20 times a second, for every panel that has joined. Lives on the panels' loop.
 
     When more is recorded than panels can show, it passes over the oldest Entries and tells every panel how many they were:
-    a burst of up to 3,000 is shown whole, a flood that goes on at 600 a second, always the newest.
+    a burst of up to 3,000 is shown whole, a flood that goes on at 1,200 a second, always the newest.
     """
 
     _rest_until = 0.0  # one for all followers, which share a loop
@@ -42,6 +42,7 @@ class Follower:
         self._readers: dict[Reader, None] = {}
         self._subscription = timeline.subscribe(self.wake)
         self._delivered = 0  # what every reader has, or gets in the tick that runs
+        self._told = self._subscription.seen
         self._timer: asyncio.TimerHandle | None = None
         self._wanted_at: float | None = None  # a tick that was asked for while one ran
         self._last_tick = self._not_before = 0.0
@@ -52,7 +53,7 @@ class Follower:
         """From now on ``reader`` is told what is new; returns what was before, and how much of that has fallen out."""
         if not self._readers and self._ticking is None:
             self._subscription.pass_over()
-            self._delivered = self._subscription.seen
+            self._delivered = self._told = self._subscription.seen
         self._readers[reader] = None
         before = [entry for entry in self._timeline.entries() if entry.number <= self._delivered]
         return before, self._delivered - len(before)
@@ -89,23 +90,34 @@ class Follower:
         """1. pass over what is too much; 2. put the rest into words, in parts; 3. tell each reader; 4. rest."""
         began = time.thread_time()
         self._budget = min(MOST_AT_A_STRETCH, self._budget + (time.monotonic() - self._last_tick) * MOST_A_SECOND)
-        skipped = self._subscription.pass_over(int(self._budget))
+        self._subscription.pass_over(int(self._budget))
+        skipped = self._subscription.seen - self._told  # with what a tick that failed had taken and not told
+        try:
+            await self._tell_all(skipped)
+        finally:
+            self._rest(time.thread_time() - began, flooded=skipped > 0)
+
+    async def _tell_all(self, skipped: int) -> None:
         readers, self._delivered = list(self._readers), min(self._subscription.seen + MOST_ENTRIES, self._timeline.last_number)
         entries: list[Entry] = []
         with loops.giving_way():
             while part := self._subscription.next(_AT_ONCE, up_to=self._delivered):
                 entries += part
                 await asyncio.sleep(0)
+            self._told = self._subscription.seen
             for reader in readers:
                 if reader in self._readers:
                     _tell(reader, entries, skipped)
                     await asyncio.sleep(0)
         self._budget -= len(entries)
+
+    def _rest(self, cost_seconds: float, *, flooded: bool) -> None:
+        """The tick is over: say when the next one may be, and have it if it was asked for or more has come."""
         self._last_tick = time.monotonic()
-        self._not_before = self._last_tick + (FLOOD_TICK_SECONDS if skipped else TICK_SECONDS)
+        self._not_before = self._last_tick + (FLOOD_TICK_SECONDS if flooded else TICK_SECONDS)
         if self._delivered < self._timeline.last_number:
             self._wanted_at = self._last_tick
-        Follower._rest_until = self._last_tick + (time.thread_time() - began) * _REST
+        Follower._rest_until = self._last_tick + cost_seconds * _REST
         wanted_at, self._wanted_at, self._ticking = self._wanted_at, None, None
         if wanted_at is not None:
             self.tick_in(wanted_at - time.monotonic())

@@ -12,10 +12,10 @@ from typing import Any
 
 from kit import closing, loops
 from kit.client import Client
-from kit.panels.base import Panel, followed, front_end
+from kit.panels.base import ListPanel, followed, front_end
 from kit.panels.snapshot import show_snapshot
 from kit.printable import visible
-from kit.recording import FILE_LIMIT_BYTES, RecordingError, RecordingReader, lines_of, read_recording, safe_entries, write_recording
+from kit.recording import FILE_LIMIT_BYTES, RecordingError, RecordingReader, is_path, lines_of, read_recording, safe_entries, write_recording
 from kit.server import Server
 from kit.timeline import Connection, Entry, Timeline
 from kit.wire_inspection import inspected
@@ -32,7 +32,7 @@ _FILTER = {"direction": "all", "kind": "all", "find": "", "regular": False, "onl
 _CHOICES = {"direction": ("all", "up", "down"), "kind": ("all", "text", "binary", "control", "handshake")}
 
 
-class FramePanel(Panel):
+class FramePanel(ListPanel):
     """The wire of one connection: ``FramePanel(server)``, ``FramePanel(client)`` or ``FramePanel(timeline)``.
 
     One row a frame, with what each end saw of it. Secrets are shown live; exports and snapshots have them blotted out.
@@ -51,7 +51,8 @@ class FramePanel(Panel):
         self._recording = ""
         self._wanted = source.number if connection is None and isinstance(source, Client) else connection
         self._filter = dict(_FILTER)
-        self._uploads: dict[str, list[bytes]] = {}
+        self._uploads: dict[str, list[bytes]] = {}  # by view
+        self._exporting: set[str] = set()  # the views
         self._begin()
 
     @classmethod
@@ -147,6 +148,12 @@ class FramePanel(Panel):
         self._untold = False
         self._said: dict[str, Any] = {}
 
+    def _follow(self) -> None:
+        joins = self._follower is None
+        super()._follow()
+        self._untold = self._untold and not joins  # who has just come is about to be told everything
+        self._uploads = {view: parts for view, parts in self._uploads.items() if view in self._views}
+
     def _number_now(self) -> int | None:
         connections = self.timeline.connections
         return self._wanted if self._wanted is not None else connections[-1].number if connections else None
@@ -154,7 +161,7 @@ class FramePanel(Panel):
     def _look_again(self) -> None:
         """Read the Timeline anew for the connection that is wanted now, and tell every view."""
         self._read()
-        self._tell({**self._reset(), "reset": True})
+        self._tell(self._all_anew())
 
     def _read(self) -> None:
         self._begin()
@@ -166,23 +173,27 @@ class FramePanel(Panel):
         return self._fold.feed(wanted)
 
     def _concerns(self, entry: Entry) -> bool:
-        return entry.connection == self._number if entry.connection is not None else entry.kind == "fault"
+        return entry.connection is not None and entry.connection == self._number
 
     def _reset(self) -> dict[str, Any]:
-        self._untold = False
-        self._said = self._state()
-        return {"rows": [_plain(row) for row in self._fold.rows], "state": self._said, "filter": self._filter}
+        return {"rows": [_plain(row) for row in self._fold.rows], "state": self._state(), "filter": self._filter}
+
+    def _all_anew(self) -> dict[str, Any]:
+        """Everything, for every view: none of them lacks anything then."""
+        reset = self._reset()
+        self._untold, self._said = False, reset["state"]
+        return {**reset, "reset": True}
 
     def _changes(self, entries: list[Entry], skipped: int) -> dict[str, Any] | None:
         if self._number_now() != self._number:
             self._read()
-            return {**self._reset(), "reset": True}
+            return self._all_anew()
         self._skipped += skipped
         self._untold = self._untold or skipped > 0
         rows = self._feed(entries)
         if self._untold and len(rows) <= _ROWS_A_MESSAGE // 5:
             self._read()  # the flood is over: what was skipped is still in the Timeline
-            return {**self._reset(), "reset": True}
+            return self._all_anew()
         self._note_flood(len(rows))
         state = self._state()
         if not rows and state == self._said:
@@ -197,12 +208,14 @@ class FramePanel(Panel):
             loops.panels().call_soon(self._tick_soon, _FLOOD_PAUSE_SECONDS)
 
     def _state(self) -> dict[str, Any]:
-        connections = self.timeline.connections[-_CONNECTIONS_LISTED:]
+        connections = self.timeline.connections
         looked = next((connection for connection in connections if connection.number == self._number), None)
+        newest = connections[-_CONNECTIONS_LISTED:]
+        listed = newest if looked is None or looked in newest else [looked, *newest]
         return {
             "number": self._number,
             "newest": self._wanted is None,
-            "connections": [_listed(connection) for connection in connections],
+            "connections": [_listed(connection) for connection in listed],
             "stranger": looked is not None and looked.name == "stranger",
             "older": self._fold.dropped,
             "skipped": self._skipped,
@@ -219,7 +232,7 @@ class FramePanel(Panel):
             case "look":
                 return self._look_from(form.get("number"))
             case "inspect":
-                return self._tell_inspected(str(form.get("key", "")), form["view"])
+                return self._tell_inspected(str(form.get("key", "")), form.get("number", self._number), form["view"])
             case "export":
                 return loops.panels().run(self._tell_export(form["view"]))
             case "open":
@@ -228,14 +241,14 @@ class FramePanel(Panel):
                 return self.back_to_live()
         return None
 
-    def _failed(self, error: Exception, form: dict[str, Any]) -> None:
-        self._tell({"error": visible(str(error))[:1_000], "to": form["view"]})
-
     async def _look_from(self, number: Any) -> None:
         self.look_at(number)
 
-    async def _tell_inspected(self, key: str, view: str) -> None:
+    async def _tell_inspected(self, key: str, number: Any, view: str) -> None:
+        """Tell a view of a row; one that is paused may still show the connection before."""
         try:
+            if number != self._number:
+                raise KeyError(key)
             found = await self.inspect(key)
         except KeyError:
             found = {"key": key, "seen": "", "payload": None, "payloadSays": "This row has left the list: only its beginning is known."}
@@ -257,11 +270,20 @@ class FramePanel(Panel):
         return next((value for name, value in headers if name.lower() == "sec-websocket-key"), "")
 
     async def _tell_export(self, view: str) -> None:
-        text, name = self.export(), f"connections-{self.timeline.began_at:.0f}.jsonl"
-        parts = [text[start : start + _PART_CHARACTERS] for start in range(0, len(text), _PART_CHARACTERS)]
-        for index, part in enumerate(parts):
-            self._tell({"exported": {"part": index, "parts": len(parts), "text": part, "name": name}, "to": view})
-            await asyncio.sleep(0.05)
+        """Send a view the file in parts, which it puts together; one file at a time."""
+        if view in self._exporting:
+            return
+        self._exporting.add(view)
+        try:
+            name, text = f"connections-{self.timeline.began_at:.0f}.jsonl", await loops.aside(self.export)
+            parts = [text[start : start + _PART_CHARACTERS] for start in range(0, len(text), _PART_CHARACTERS)]
+            for index, part in enumerate(parts):
+                if view in self._views:
+                    self._tell({"exported": {"part": index, "parts": len(parts), "text": part, "name": name}, "to": view})
+                if index < len(parts) - 1:
+                    await asyncio.sleep(0.05)
+        finally:
+            self._exporting.discard(view)
 
     async def _take_upload(self, form: dict[str, Any]) -> None:
         """One part of a file that the browser reads; the last one opens it."""
@@ -289,7 +311,7 @@ class FramePanel(Panel):
         self._unfollow()
         self.timeline, self._recording, self._wanted = timeline, visible(recording), None
         self._follow()
-        self._tell({**self._reset(), "reset": True, "beganAt": timeline.began_at})
+        self._tell({**self._all_anew(), "beganAt": timeline.began_at})
 
 
 def _title(source: Any) -> str:
@@ -304,8 +326,7 @@ def _title(source: Any) -> str:
 
 def _name_of(source: Any) -> str:
     """A file's name, or what to call a recording that is none."""
-    is_path = isinstance(source, Path) or (isinstance(source, str) and not source.lstrip().startswith("{"))
-    return visible(Path(source).name[:200]) if is_path else "a recording"
+    return visible(Path(source).name[:200]) if is_path(source) else "a recording"
 
 
 def _plain(row: FrameRow) -> dict[str, Any]:

@@ -9,13 +9,15 @@ from typing import Any
 from kit import loops
 from kit.endpoints import Endpoint, Routing
 from kit.listing import Listing, code_of
-from kit.panels.base import Panel, front_end
+from kit.panels.base import front_end
+from kit.panels.by_name import ServersPanel
 from kit.panels.handler_marks import Endings, Mark, Stopwatch, grouped, marks_of, name_of
 from kit.panels.handler_sections import Sections
 from kit.panels.snapshot import show_snapshot
-from kit.server import Server, running_server
+from kit.printable import visible
+from kit.server import Server
 from kit.suspension import Suspension, suspensions_of, tasks_by_connection
-from kit.timeline import Connection
+from kit.timeline import Connection, redact
 from kit.watch import Blocked
 
 __all__ = ["HandlerPanel"]
@@ -27,7 +29,7 @@ _LOOKS_A_READING = 20  # the app's routes are read again this rarely
 _TURN = 20  # connections looked at before others get a turn
 
 
-class HandlerPanel(Panel):
+class HandlerPanel(ServersPanel):
     """The handlers' source with every connection on its line: ``HandlerPanel(server)``, or of one route, ``HandlerPanel(server, "/ws")``.
 
     It follows the server's *name*. Nothing is traced: while the panel is displayed it looks, from a loop of its own, at most
@@ -44,19 +46,10 @@ class HandlerPanel(Panel):
     _esm, _css = front_end("handler").values()
 
     def __init__(self, server: Server, path: str | None = None) -> None:
-        if not isinstance(server, Server):
-            raise TypeError(f"HandlerPanel expects a server from `await serve(app)`, but got {server!r:.80}.")
-        super().__init__(server.timeline, title=f"Handlers of server {server.name}")
-        self._last_known = server
+        super().__init__(server, "Handlers of server")
         self._path = path
         self._watching: asyncio.Task[None] | None = None
         self._begin()
-
-    @property
-    def server(self) -> Server:
-        """The server that bears the name now, or the last one that did."""
-        self._last_known = running_server(self._last_known.name) or self._last_known
-        return self._last_known
 
     def snapshot(self) -> None:
         """Put a static copy of the source and the marks, as last seen, into this cell's output, as HTML and text."""
@@ -66,7 +59,7 @@ class HandlerPanel(Panel):
             for number, pieces in enumerate(listing.lines, listing.first_line):
                 here = [mark for mark in self._marks if (mark["section"], mark["line"]) == (listing.key, number)]
                 rows.append(("log", f"{number:>4}  {''.join(text for _, text in pieces)}"))
-                rows += [("ended", f"{mark['numbers']} {mark['text']}") for mark in here]
+                rows += [("ended", redact(f"{mark['numbers']} {mark['text']}")) for mark in here]
         show_snapshot(f"Handlers of server {self.server.name}", rows)
 
     # On the panels' loop, and only while the panel is displayed.
@@ -96,7 +89,7 @@ class HandlerPanel(Panel):
                 cost_seconds = await self._look()
             except Exception as error:  # an app of a kind that nobody has met: say so, and go on
                 cost_seconds = PAUSE_SECONDS * _COST
-                self._state = {**self._state, "hint": f"This app's handlers cannot be followed: {type(error).__name__}: {error}"}
+                self._state = {**self._state, "hint": visible(f"This app's handlers cannot be followed: {type(error).__name__}: {error}")[:1_000]}
             changes = {key: value for key, value in self._picture().items() if self._said.get(key) != value}
             if changes:
                 self._said |= changes

@@ -6,8 +6,9 @@ from collections.abc import Coroutine
 from typing import Any
 
 from kit.admission import is_loopback
-from kit.panels.base import Panel, front_end
-from kit.server import Server, running_server
+from kit.panels.base import front_end
+from kit.panels.by_name import ServersPanel
+from kit.server import Server
 from kit.timeline import Entry
 
 __all__ = ["PagePanel"]
@@ -15,7 +16,7 @@ __all__ = ["PagePanel"]
 _WAYS = ("auto", "direct", "proxy")
 
 
-class PagePanel(Panel):
+class PagePanel(ServersPanel):
     """A page that a server serves, with its address and a link: ``PagePanel(server, "/")``, or ``server.open("/")`` at the end of a cell.
 
     The reader's browser may be on another machine than the kernel, so the address is found there: the server's own where the
@@ -31,21 +32,12 @@ class PagePanel(Panel):
     _esm, _css = front_end("page").values()
 
     def __init__(self, server: Server, path: str = "/", *, via: str = "auto") -> None:
-        if not isinstance(server, Server):
-            raise TypeError(f"PagePanel expects a server from `await serve(app)`, but got {server!r:.80}.")
         self._check(path, via)
-        super().__init__(server.timeline, title=f"Page of server {server.name}")
+        super().__init__(server, "Page of server")
         self.path, self.via = path, via
-        self._last_known = server
         self._shown = server
         self._loads = 0
         self._said: dict[str, Any] = {}
-
-    @property
-    def server(self) -> Server:
-        """The server that bears the name now, or the last one that did."""
-        self._last_known = running_server(self._last_known.name) or self._last_known
-        return self._last_known
 
     async def reload(self) -> None:
         """Load the page again, as the Reload button does."""

@@ -14,13 +14,14 @@ from kit import loops
 from kit.client import Client
 from kit.errors import HandshakeRefused, KitError
 from kit.panels import handshake_form
-from kit.panels.base import Panel, front_end
+from kit.panels.base import front_end
+from kit.panels.by_name import ServersPanel
 from kit.panels.chat import ChatPanel
 from kit.panels.route_rows import route_row
 from kit.parameters import Parameter
 from kit.printable import visible
 from kit.route import RouteDescription, Routes, WrongParameters
-from kit.server import Server, running_server
+from kit.server import Server
 from kit.timeline import Entry
 
 __all__ = ["RouteList", "RoutesPanel"]
@@ -32,23 +33,16 @@ _NAMES = ("Ana", "Ben", "Cleo", "Dora", "Emil", "Fay")
 Connect = Callable[[RouteDescription, dict[str, Any]], Coroutine[Any, Any, Client]]
 
 
-class RouteList(Panel):
+class RouteList(ServersPanel):
     """The list inside a `RoutesPanel`: what the app's routes are, how many connections each has, and their forms."""
 
     _esm, _css = front_end("routes").values()
 
     def __init__(self, server: Server, connect: Connect) -> None:
-        super().__init__(server.timeline, title=f"Routes of server {server.name}")
-        self._last_known = server
+        super().__init__(server, "Routes of server")
         self._connect = connect
         self.routes = server.routes
         self._begin()
-
-    @property
-    def server(self) -> Server:
-        """The server that bears the name now, or the last one that did."""
-        self._last_known = running_server(self._last_known.name) or self._last_known
-        return self._last_known
 
     async def refresh(self) -> None:
         """Look at the app again, as the Refresh button does: for routes and overrides that came after it was served."""
@@ -156,9 +150,9 @@ class RoutesPanel(ipywidgets.Box):
         self.list = RouteList(server, self._connect)
         self._column = ipywidgets.Box()
         self._column.add_class("kit-chats")
-        columns = ipywidgets.Box([self.list, self._column])
-        columns.add_class("kit-routes-columns")
-        super().__init__([columns])
+        self._columns = ipywidgets.Box([self.list, self._column])
+        self._columns.add_class("kit-routes-columns")
+        super().__init__([self._columns])
         self.add_class("kit-both-sides")
         self.add_class("kit-routes")
 
@@ -279,8 +273,9 @@ class RoutesPanel(ipywidgets.Box):
         """Remove the panel and its chats from the page; their connections are closed."""
         for chat in [*getattr(self, "_holders", ())]:
             loops.background().submit(self._remove(chat))
-        if hasattr(self, "list"):
-            self.list.close()
+        for part in ("list", "_column", "_columns"):
+            if hasattr(self, part):  # its argument may have been refused before it was made
+                getattr(self, part).close()
         super().close()
 
 

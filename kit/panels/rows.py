@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from kit.conversation import Conversation
-from kit.panels.base import Panel, followed
+from kit.panels.base import ListPanel, followed
 from kit.panels.snapshot import show_snapshot
 from kit.printable import visible
+from kit.recording import safe_entries
 from kit.rows import Row
 from kit.timeline import Entry
 
 __all__ = ["RowsPanel"]
 
 
-class RowsPanel(Panel):
+class RowsPanel(ListPanel):
     """A panel that shows the rows of a `Conversation`; subclasses say how a row is told to their front end.
 
     Args:
@@ -34,7 +35,7 @@ class RowsPanel(Panel):
     def snapshot(self) -> None:
         """Put a static copy into this cell's output, as HTML and text, with secrets blotted out."""
         fold = Conversation(rows_limit=self.rows_limit)
-        fold.feed(entry.redacted() for entry in self.timeline.entries())
+        fold.feed(safe_entries(self.timeline.entries()))
         rows = [("log", f"+{row.at_seconds:.3f} [{row.connection or '–'}] {row.client:<30} | {row.wire:<18} | {row.handler}") for row in fold.rows]
         show_snapshot(f"Both sides{self._of}", rows)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections.abc import Coroutine
 from typing import Any
 
 from kit import closing, loops
@@ -40,16 +41,14 @@ class SequencePanel(RowsPanel):
 
     async def inspect(self, key: str) -> list[tuple[str, str]]:
         """What the details strip shows of the row ``key``, as (label, value) pairs; an empty list when it has fallen out."""
-        row = self._fold.row(key)
-        return [] if row is None else self._details(row)
+        return await loops.panels().run(self._inspected(key))
 
     # The panel's side of the conversation with its front end.
 
-    def _action(self, what: str, form: dict[str, Any]) -> None:
-        if what == "inspect":
-            loops.panels().submit(self._tell_details(str(form.get("key")), form.get("view")))
+    def _action(self, what: str, form: dict[str, Any]) -> Coroutine[Any, Any, None] | None:
+        return self._tell_details(str(form.get("key")), form["view"]) if what == "inspect" else None
 
-    async def _tell_details(self, key: str, view: Any) -> None:
+    async def _tell_details(self, key: str, view: str) -> None:
         details = await self.inspect(key) or [("gone", f"Only the newest {self.rows_limit:,} events are kept.")]
         self._tell({"details": details, "key": key, "to": view})
 
@@ -83,6 +82,13 @@ class SequencePanel(RowsPanel):
         return {"lanes": new, "now": round(time.perf_counter() - self.timeline.began, 6), "dropped": self._fold.dropped}
 
     # Details, on demand.
+
+    async def _inspected(self, key: str) -> list[tuple[str, str]]:
+        if self._follower is None:
+            self._begin()
+            self._fold.feed(self.timeline.entries())
+        row = self._fold.row(key)
+        return [] if row is None else self._details(row)
 
     def _details(self, row: Row) -> list[tuple[str, str]]:
         pairs = _moments(row)

@@ -69,7 +69,10 @@ function render({ model, el }) {
     ask("explain", { number });
     drawConnections();
   }
-  return close;
+  return () => {
+    log.close();
+    close();
+  };
 }
 
 /** The open connections before the ended ones, the newest first. */

@@ -9,10 +9,12 @@ from typing import Any
 from kit import closing, loops
 from kit.errors import KitError
 from kit.evidence import settled
-from kit.panels.base import Panel, front_end
+from kit.panels.base import ListPanel, front_end
+from kit.panels.by_name import ServersPanel
 from kit.panels.snapshot import show_snapshot
 from kit.printable import quoted, visible
-from kit.server import Server, running_server
+from kit.recording import safe_entries
+from kit.server import Server
 from kit.timeline import Connection, Entry
 
 __all__ = ["ServerPanel", "head_of"]
@@ -21,7 +23,7 @@ _LOG_LIMIT = 500
 _CONNECTIONS_SHOWN = 50
 
 
-class ServerPanel(Panel):
+class ServerPanel(ServersPanel, ListPanel):
     """What a server does, live: ``ServerPanel(server)``, or just ``server`` at the end of a cell.
 
     It follows the server's *name*: a server that replaces it goes on in the same panel, below a divider.
@@ -30,15 +32,8 @@ class ServerPanel(Panel):
     _esm, _css = front_end("server").values()
 
     def __init__(self, server: Server) -> None:
-        super().__init__(server.timeline, title=f"Server {server.name}")
-        self._last_known = server
+        super().__init__(server, "Server")
         self._begin()
-
-    @property
-    def server(self) -> Server:
-        """The server that bears the name now, or the last one that did."""
-        self._last_known = running_server(self._last_known.name) or self._last_known
-        return self._last_known
 
     def explain(self, number: int) -> closing.Explanation:
         """Why the connection of that number ended, as the row that is opened shows it.
@@ -53,7 +48,7 @@ class ServerPanel(Panel):
 
     def snapshot(self) -> None:
         """Put a static copy of the log into this cell's output, as HTML and text, with secrets blotted out."""
-        rows = [_log_row(entry.redacted()) for entry in self.timeline.entries()[-_LOG_LIMIT:]]
+        rows = map(_log_row, safe_entries(self.timeline.entries()[-_LOG_LIMIT:]))
         lines = [("log", f"+{row['at']:.3f} [{row['number'] or '–'}] {row['mark']} {row['text']}") for row in rows if row]
         show_snapshot(f"Server {self.server.name} · {self.server.url} · {self.server.state}", lines)
 
@@ -77,10 +72,10 @@ class ServerPanel(Panel):
         state = self._state()
         if state["blocked"]:
             loops.panels().call_soon(self._tick_soon, 0.25)
-        if not rows and not skipped and state == self._said:
-            return None
-        self._said = state
-        return {"state": state, "rows": rows, "skipped": skipped}
+        changes: dict[str, Any] = {"rows": rows, "skipped": skipped} if rows or skipped else {}
+        if state != self._said:
+            changes["state"] = self._said = state
+        return changes or None
 
     def _state(self) -> dict[str, Any]:
         """The header and the table of connections."""

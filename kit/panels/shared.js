@@ -32,9 +32,23 @@ export function clock(beganAt, at) {
   return `${two(when.getHours())}:${two(when.getMinutes())}:${two(when.getSeconds())}.${String(when.getMilliseconds()).padStart(3, "0")}`;
 }
 
+/** A number of bytes in words, as the kernel's side says it too. */
+export function humanBytes(size) {
+  if (size < 1024) return `${size} B`;
+  return size < 1048576 ? `${(size / 1024).toFixed(1)} KiB` : `${(size / 1048576).toFixed(1)} MiB`;
+}
+
 /** Whether a row's visible words contain what the reader looks for. */
 export function matches(text, wanted) {
   return !wanted || text.toLowerCase().includes(wanted.toLowerCase());
+}
+
+/** Removes the oldest of a map or a set, until it has at most so many. */
+export function keepNewest(kept, most) {
+  for (const key of kept.keys()) {
+    if (kept.size <= most) return;
+    kept.delete(key);
+  }
 }
 
 /** Text in which `code` between backticks is set as code. */
@@ -94,6 +108,12 @@ export function whenQuiet(kernel, then) {
   wait();
 }
 
+/** Does what a panel's Pause, Resume or Clear button does, unless it is done already. */
+export function press(panel, what) {
+  const button = panel.querySelector(what === "clear" ? ".kit-clear" : ".kit-pause");
+  if (what === "clear" || (button.getAttribute("aria-pressed") === "true") !== (what === "pause")) button.click();
+}
+
 /**
  * Ties a view to its panel in the kernel: says hello and bye, hands on messages, and says so when the kernel is gone.
  * Returns `ask(what, form)` to have something done and `close()` for when the view is removed.
@@ -119,7 +139,8 @@ function connectView(model, el, panel, onMessage) {
     if (waiting) clearTimeout(waiting);
     waiting = 0;
     if (!gone) say("");
-    onMessage(message);
+    if (message.press) press(panel, message.press);
+    else onMessage(message);
   };
   const onLive = () => {
     if (model.comm_live === false || el.closest(".jupyter-widgets-disconnected") || el.querySelector(".jupyter-widgets-disconnected")) lose();
@@ -156,14 +177,16 @@ function connectView(model, el, panel, onMessage) {
 
 /**
  * A scrolling list that stays at its end while the reader is at its end, keeps at most 500 rows, and can be paused,
- * filtered and cleared. `put(key, row, words)` adds a row, or replaces the one with that key.
+ * filtered and cleared. `put(key, row, words)` adds a row, or replaces the one with that key; `reset()` empties the list
+ * for one that is told anew. While it is paused, all of that waits.
  */
 function scrollingLog(label, emptyText, { controls = true } = {}) {
   const list = h("div", { class: "kit-rows", role: "log", "aria-label": label, tabindex: "0" });
   const empty = h("div", { class: "kit-empty" }, emptyText);
   list.append(empty);
   const rows = new Map();
-  let held = null;
+  let held = null; // while paused: what to put, by key
+  let anew = false; // and whether to empty the list first
   let wanted = "";
   let atEnd = true;
   let byReader = -Infinity; // a changed layout scrolls too: only the reader's own hand ends the following
@@ -175,9 +198,10 @@ function scrollingLog(label, emptyText, { controls = true } = {}) {
   const pause = h("button", { type: "button", class: "kit-button kit-pause", "data-local": "1", "aria-pressed": "false", title: "Hold what is new back" }, "Pause");
   pause.addEventListener("click", () => {
     const paused = held === null;
-    const back = held ?? [];
-    held = paused ? [] : null;
-    for (const args of back) put(...args);
+    const back = held ?? new Map();
+    held = paused ? new Map() : null;
+    if (anew && !paused) reset();
+    for (const args of back.values()) put(...args);
     pause.setAttribute("aria-pressed", String(paused));
     pause.textContent = paused ? "Resume" : "Pause";
   });
@@ -187,13 +211,13 @@ function scrollingLog(label, emptyText, { controls = true } = {}) {
     for (const { row, words } of rows.values()) row.hidden = !matches(words, wanted);
   });
   const clear = h("button", { type: "button", class: "kit-button kit-clear", "data-local": "1", title: "Clear this list" }, "Clear");
-  clear.addEventListener("click", () => reset());
+  clear.addEventListener("click", () => removeAll());
 
   function put(key, row, words, { says = true } = {}) {
     if (held) {
-      held.push([key, row, words, { says }]);
-      if (held.length > ROWS_LIMIT) held.shift();
-      pause.textContent = `Resume · ${held.length} new`;
+      held.set(key, [key, row, words, { says }]);
+      keepNewest(held, ROWS_LIMIT);
+      pause.textContent = `Resume · ${held.size} new`;
       return;
     }
     if (says) empty.hidden = true;
@@ -211,6 +235,11 @@ function scrollingLog(label, emptyText, { controls = true } = {}) {
     settleOnce ||= requestAnimationFrame(settle); // asking for the height lays out the page: once a frame, not once a row
   }
   function reset() {
+    anew = held !== null;
+    if (anew) held.clear();
+    else removeAll();
+  }
+  function removeAll() {
     for (const { row } of rows.values()) row.remove();
     rows.clear();
     empty.hidden = false;
@@ -238,7 +267,11 @@ function scrollingLog(label, emptyText, { controls = true } = {}) {
     else if (last !== begun) list.scrollTop = last.offsetTop - 8;
     begun = tall ? last : null;
   }
-  new ResizeObserver(settle).observe(list); // rows that were put before the list was shown,
-  new IntersectionObserver(settle).observe(list); // or while it was scrolled out of view
-  return { list, tools: controls ? [filter, pause, clear] : [], put, reset, skip, settle };
+  const watchers = [new ResizeObserver(settle), new IntersectionObserver(settle)]; // rows may be put before the list is shown or scrolled into view
+  for (const watcher of watchers) watcher.observe(list);
+  const close = () => {
+    for (const watcher of watchers) watcher.disconnect();
+    cancelAnimationFrame(settleOnce);
+  };
+  return { list, tools: controls ? [filter, pause, clear] : [], put, reset, skip, settle, close };
 }

@@ -197,7 +197,10 @@ function render({ model, el }) {
     const why = h("div", { class: "kit-client-why" }, end.headline ? h("strong", {}, `${end.headline}. `) : "", ...prose(end.why));
     line.replaceChildren(pill(end.pill, end.tone), why);
   }
-  return close;
+  return () => {
+    log.close();
+    close();
+  };
 }
 
 export default { render };

@@ -17,7 +17,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from kit import closing, loops
 from kit.client import Client
 from kit.errors import KitError, ReceiveTimeout
-from kit.panels.base import Panel, front_end
+from kit.panels.base import ListPanel, front_end
 from kit.panels.snapshot import show_snapshot
 from kit.panels.stage import Stage, stage_app
 from kit.printable import quoted, visible
@@ -35,7 +35,7 @@ _UNREAD = "no answer: messages wait for the handler, so the server reads no furt
 _NOT_CONNECTED = "nothing is connected. Press Connect, or run: await stage.connect()"
 
 
-class StatePanel(Panel):
+class StatePanel(ListPanel):
     """A stage for one real WebSocket: ``stage = StatePanel()``, then its Connect button or ``await stage.connect()``.
 
     Connecting starts a server named "state", whose handler does nothing but wait, and a client. The handler's own

@@ -129,16 +129,41 @@ async def test_five_thousand_frames_stay_a_few_elements_and_a_pause_holds_them(o
     async with open_notebook(PANEL, flood) as notebook:
         await notebook.run(0)
         panel = panel_of(notebook)
-        await expect(panel.get_by_role("listbox", name="Frames")).to_contain_text("No frames yet")
+        await expect(panel.get_by_label("Connection")).to_contain_text("newest: nobody yet")
         await notebook.run(1)
         await expect(panel).to_contain_text("older frames are not in this list.")
+        await panel.get_by_role("listbox", name="Frames").press("End")  # a connection that was over when it was first seen is shown from its beginning
         await expect(row(panel, "server to client, TEXT, 4 B, 4999")).to_be_visible()
         assert await panel.get_by_role("listbox", name="Frames").get_by_role("option").count() < 60
         await panel.get_by_role("button", name="Pause").click()
         await notebook.execute("ana = await connect(server, '/ws', name='Ana'); await ana.send_text('late')")
         await expect(panel.get_by_role("button", name="Resume · ")).to_be_visible()
+        await row(panel, "server to client, TEXT, 4 B, 4999").click()  # what is shown while paused can still be opened
+        await expect(panel.get_by_role("group", name="The chosen frame")).to_contain_text("TEXT frame")
+        await expect(panel.get_by_label("Connection", exact=True)).to_have_value("newest")
         await panel.get_by_role("button", name="Resume · ").click()
         await expect(row(panel, "client to server, TEXT, 4 B, late")).to_be_visible()
+        assert notebook.page_errors == []
+
+
+async def test_a_pause_outlasts_a_list_that_is_told_anew_and_gives_way_to_a_choice(open_notebook: OpenNotebook) -> None:
+    ben = "ben = await connect(server, '/ws', name='Ben')\nawait ben.send_text('from Ben')\nawait ben.receive_text()"
+    async with open_notebook(PANEL, TALK) as notebook:
+        await notebook.run_all()
+        panel = panel_of(notebook)
+        await expect(row(panel, "client to server, TEXT, 3 B, bye")).to_have_count(1)
+        await notebook.execute("panel.pause()")
+        await expect(panel.get_by_role("button", name="Resume")).to_have_attribute("aria-pressed", "true")
+        await notebook.execute("panel.look_at(1)")  # the same connection, told anew
+        await panel.get_by_label("Find in the first").fill("bye")
+        await expect(panel.locator(".kit-frame-finding")).to_contain_text("2 found")
+        await notebook.execute(ben)
+        await panel.get_by_label("Connection", exact=True).select_option("2")
+        await expect(row(panel, "client to server, TEXT, 8 B, from Ben")).to_have_count(1)
+        await notebook.execute("panel.resume()\nawait ben.send_text('more')")
+        await expect(row(panel, "client to server, TEXT, 4 B, more")).to_have_count(1)
+        await notebook.execute("panel.clear()")
+        await expect(panel.get_by_role("listbox", name="Frames")).to_contain_text("No frames yet")
         assert notebook.page_errors == []
 
 

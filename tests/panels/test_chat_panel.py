@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from starlette.websockets import WebSocketState
 
-from kit import ChatPanel, Server, connect, serve, stop_all
+from kit import ChatPanel, Server, connect, loops, serve, stop_all
 from kit.errors import ConnectError, Disconnected, HandshakeRefused, KitError, UnsafeServerWarning
 from kit.timeline import Timeline
 from tests.apps import app
@@ -612,3 +612,34 @@ async def test_a_closed_panel_is_quiet_and_closing_twice_is_safe(server: Server,
     await panel.connect()
     await panel.send("unseen")
     assert not any("unseen" in str(message) for message in front_end.messages[told:])
+
+
+async def test_a_closed_panel_follows_nothing_even_where_its_client_connects_afterwards(server: Server, show: Show) -> None:
+    show(panel := ChatPanel(server, "/ws", name="Ana"))
+    panel.close()
+    await panel.connect()
+    await loops.panels().run(asyncio.sleep(0))
+    assert panel._follower is None
+
+
+async def test_the_newest_five_hundred_items_are_kept_also_when_all_are_errors(server: Server, show: Show, eventually: Eventually) -> None:
+    panel = ChatPanel(server, "/ws", name="Ana")
+    front_end = show(panel)
+    for _ in range(520):
+        front_end.do("send", message="hello")
+    await eventually(lambda: "error 520" in [item["id"] for item in front_end.shown])
+    late = show(panel)
+    await eventually(lambda: late.messages)
+    assert len(late.messages[0]["items"]) == 500
+
+
+async def test_a_snapshot_hides_a_secret_that_is_spread_over_fragments(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[dict[str, str]] = []
+    monkeypatch.setattr("kit.panels.snapshot.display", lambda data, raw: shown.append(data))
+    panel = ChatPanel(server, "/listening", name="Ana")
+    await panel.connect()
+    await panel.send_in_fragments("token=spring-rain", 3)
+    await panel.disconnect()
+    panel.snapshot()
+    assert "in 6 fragments" in shown[0]["text/plain"]
+    assert "spring-rain" not in "".join(shown[0].values())

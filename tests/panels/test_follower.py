@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable
 
@@ -134,6 +135,28 @@ async def test_one_panels_fault_is_reported_and_not_the_others(eventually: Event
         loops.panels().loop.set_exception_handler(None)
     assert follower is not None
     assert "this panel is broken" in str(reports[0]["exception"])
+
+
+async def test_an_event_that_cannot_be_put_into_words_is_counted_and_what_follows_is_told(eventually: Eventually) -> None:
+    """Otherwise every panel would stand still, for ever and without a word."""
+
+    def describe(_payload: object, _more: object) -> dict:
+        raise RuntimeError("nobody can say this")
+
+    timeline, listener = Timeline(), Listener()
+    reports: list[dict] = []
+    loops.panels().loop.set_exception_handler(lambda _loop, context: reports.append(context))
+    try:
+        follower = await joined(timeline, listener)
+        timeline.recorder(None, "server", describe)("?")
+        await eventually(lambda: follower._last_tick > 0)
+        timeline.note("after it")
+        await eventually(lambda: listener.numbers == [2])
+        gc.collect()
+        await eventually(lambda: "nobody can say this" in str([report.get("exception") for report in reports]))
+    finally:
+        loops.panels().loop.set_exception_handler(None)
+    assert listener.skipped == 1
 
 
 async def test_who_has_left_is_told_nothing_and_a_timeline_that_nobody_follows_wakes_nobody(eventually: Eventually) -> None:

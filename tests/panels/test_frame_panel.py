@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect as dial
 
-from kit import Server, connect, serve
+from kit import Server, connect, loops, serve
 from kit.errors import HandshakeRefused
 from kit.panels.frame import FramePanel
 from kit.recording import RecordingError, read_recording, write_recording
+from kit.timeline import Entry, Timeline
 from tests.apps import app
 from tests.panels.conftest import FrontEnd
 
@@ -259,3 +261,77 @@ async def test_a_snapshot_has_the_rows_without_their_secrets(server: Server, cap
 async def test_an_unknown_source_is_refused_with_what_is_expected(server: Server) -> None:
     with pytest.raises(TypeError, match="expected a server from"):
         FramePanel("ws://localhost")
+
+
+async def test_what_a_flood_left_untold_is_told_to_every_view_although_one_came_meanwhile(show: Show, eventually: Eventually) -> None:
+    timeline = Timeline()
+    timeline.open_connection("here", name="Ana")
+    panel = FramePanel(timeline)
+    early = show(panel)
+    await eventually(lambda: early.messages)
+    details = {"opcode": "TEXT", "fin": True, "masked": False, "compressed": False, "header": "8101"}
+    flood = [Entry(number, 0.0, 1, "server", "frame-out", "x", 1, "x", number, details) for number in range(1, 151)]
+
+    async def passing_over_some() -> None:
+        panel.on_tick(flood, 5)
+
+    await loops.panels().run(passing_over_some())
+    show(panel)
+    await eventually(lambda: [message for message in early.messages[1:] if message.get("reset")])
+
+
+async def test_two_clicks_on_export_are_one_file(show: Show, eventually: Eventually) -> None:
+    timeline = Timeline()
+    for _ in range(3):
+        timeline.note("x" * 1_000_000)
+    front_end = show(FramePanel(timeline))
+    front_end.do("export")
+    front_end.do("export")
+    parts = await eventually(lambda: told(front_end, "exported")[-1:] and told(front_end, "exported")[-1]["parts"])
+    await eventually(lambda: told(front_end, "exported")[-1]["part"] == parts - 1)
+    assert parts > 2
+    assert [each["part"] for each in told(front_end, "exported")] == list(range(parts))
+    front_end.do("export")
+    await eventually(lambda: len(told(front_end, "exported")) == 2 * parts)
+
+
+async def test_other_panels_go_on_while_a_file_is_written(show: Show, eventually: Eventually, monkeypatch: pytest.MonkeyPatch) -> None:
+    written, panel = threading.Event(), FramePanel(Timeline())
+    front_end = show(panel)
+    monkeypatch.setattr(panel, "export", lambda: f"others went on: {written.wait(3)}")
+    front_end.do("export")
+    await eventually(lambda: panel._exporting)
+    loops.panels().call_soon(written.set)
+    await eventually(lambda: [each["text"] for each in told(front_end, "exported")] == ["others went on: True"])
+
+
+async def test_the_parts_of_a_file_are_forgotten_when_their_view_is_gone(server: Server, show: Show, eventually: Eventually) -> None:
+    panel = FramePanel(server)
+    front_end, stays = show(panel), show(panel)
+    front_end.do("open", name="large", part=0, parts=9, data=base64.b64encode(bytes(1_000)).decode())
+    await eventually(lambda: panel._uploads)
+    front_end.do("bye")
+    await eventually(lambda: not panel._uploads)
+    assert stays.messages
+
+
+async def test_an_old_connection_is_still_known_when_two_hundred_have_come_after_it(show: Show, eventually: Eventually) -> None:
+    timeline = Timeline()
+    for number in range(250):
+        timeline.open_connection(number, name=f"client {number}")
+    front_end = show(FramePanel(timeline, 1))
+    await eventually(lambda: front_end.state.get("pill") == "connecting")
+    assert [connection["name"] for connection in front_end.state["connections"]] == ["client 0", *(f"client {number}" for number in range(50, 250))]
+
+
+async def test_a_paused_view_gets_nothing_of_another_connection_under_the_key_of_its_own(server: Server, show: Show, eventually: Eventually) -> None:
+    front_end = show(FramePanel(server))
+    async with connect(server, "/ws"), connect(server, "/listening"):
+        await eventually(lambda: front_end.state.get("number") == 2 and len(front_end.shown) == 2)
+        front_end.do("inspect", key="request", number=1)
+        found = await eventually(lambda: told(front_end, "inspected"))
+    assert found[0]["payloadSays"] == "This row has left the list: only its beginning is known."
+
+
+async def test_a_recording_that_is_text_with_a_byte_order_mark_is_told_from_a_path() -> None:
+    assert FramePanel.from_recording("\ufeff" + write_recording(Timeline()))._recording == "a recording"

@@ -1,4 +1,4 @@
-"""The pure helpers of the panels' front ends, run under Node as the browser gets them: shared.js and name.js in one module."""
+"""The pure helpers of the panels' front ends, run under Node as the browser gets them: shared.js, the parts and name.js in one module."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pytest
 
 from kit.panels import base
 from kit.panels.base import front_end
+from kit.printable import human_bytes
 
-NAMES = sorted(path.stem for path in Path(base.__file__).parent.glob("*.js") if path.stem != "shared")
+NAMES = sorted(path.stem for path in Path(base.__file__).parent.glob("*.js") if path.stem != "shared" and "." not in path.stem)
 
 # As much of a document as the helpers need: elements with attributes, text and children; markup is not even possible.
 _DOCUMENT = """
@@ -99,6 +100,43 @@ def test_eight_colours_repeat_and_the_server_has_none(run: Any) -> None:
 def test_times_are_short(run: Any) -> None:
     assert run("chat", "[0, 1.23456, 99.9999, 100, 12345.67].map(kit.seconds)") == ["+0.000", "+1.235", "+100.000", "+100.0", "+12345.7"]
     assert run("chat", "kit.clock(new Date(2026, 0, 2, 3, 4, 5).getTime() / 1000, 0.007)") == "03:04:05.007"
+
+
+def test_a_size_is_said_as_the_kernel_says_it(run: Any) -> None:
+    sizes = [0, 1023, 1024, 2048, 1048575, 1048576, 4089446]
+    assert run("chat", f"{sizes}.map(kit.humanBytes)") == [human_bytes(size) for size in sizes]
+
+
+def test_only_the_newest_are_kept_in_a_map_and_in_a_set(run: Any) -> None:
+    script = """(() => {
+      const map = new Map([[1, "a"], [2, "b"], [3, "c"]]), set = new Set([1, 2, 3]);
+      kit.keepNewest(map, 2);
+      kit.keepNewest(set, 5);
+      return [[...map.keys()], [...set]];
+    })()"""
+    assert run("chat", script) == [[2, 3], [1, 2, 3]]
+
+
+@pytest.mark.parametrize(("paused", "what", "pressed"), [("false", "pause", 1), ("true", "pause", 0), ("true", "resume", 1), ("false", "resume", 0)])
+def test_a_method_presses_pause_only_where_that_changes_something(run: Any, paused: str, what: str, pressed: int) -> None:
+    script = f"""(() => {{
+      let presses = 0;
+      const button = {{ getAttribute: () => "{paused}", click: () => (presses += 1) }};
+      kit.press({{ querySelector: (wanted) => (wanted === ".kit-pause" ? button : null) }}, "{what}");
+      return presses;
+    }})()"""
+    assert run("chat", script) == pressed
+
+
+def test_a_method_presses_clear_every_time(run: Any) -> None:
+    script = """(() => {
+      let presses = 0;
+      const panel = { querySelector: (wanted) => (wanted === ".kit-clear" ? { getAttribute: () => null, click: () => (presses += 1) } : null) };
+      kit.press(panel, "clear");
+      kit.press(panel, "clear");
+      return presses;
+    })()"""
+    assert run("chat", script) == 2
 
 
 def test_a_filter_ignores_case_and_lets_all_pass_when_empty(run: Any) -> None:

@@ -54,6 +54,8 @@ async def talk(websocket: WebSocket, name: str, state: str = Depends(opened)) ->
                 await asyncio.sleep(30)
             if text == "block":
                 time.sleep(1.2)  # noqa: ASYNC251 - blocking the loop is what is tested
+            if text == "reveal":
+                raise ValueError("token=" + "spring-rain")
             if text == "raise":
                 raise ZeroDivisionError("as asked")
             while text == "flood":
@@ -345,3 +347,16 @@ def test_marks_that_say_the_same_are_told_together_from_the_fourth_on() -> None:
     assert [row["text"] for row in grouped(marks[:3], lambda _: ("", 1))] == [f"C{number}'s handler waits for a lock" for number in (1, 2, 3)]
     (row,) = grouped(marks, lambda _: ("", 1))
     assert (row["text"], row["since"], row["numbers"]) == ("4 handlers wait for a lock", [1.0, 4.0], [1, 2, 3, 4])
+
+
+async def test_its_snapshot_has_no_secret_that_an_error_says(serving: Server, show: Show, eventually: Eventually, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[dict[str, str]] = []
+    monkeypatch.setattr("kit.panels.snapshot.display", lambda data, raw: shown.append(data))
+    panel = HandlerPanel(serving)
+    seen = Seen(show(panel))
+    async with connect(serving, "/ws/a", name="Ana") as client:
+        await client.send_text("reveal")
+        await eventually(lambda: any("token=spring-rain" in mark["text"] for mark in seen.marks))
+    panel.snapshot()
+    assert "token=[redacted]" in shown[0]["text/plain"]
+    assert "token=spring-rain" not in "".join(shown[0].values())

@@ -26,7 +26,7 @@ app = FastAPI()
 
 async def door(session: Annotated[str, Depends(APIKeyCookie(name="session"))]) -> AsyncIterator[str]:
     """Lets in who has a session."""
-    if session != "abc":
+    if session != "s3cr3t-session":
         raise WebSocketException(1008, "no such session")
     yield session
 
@@ -127,7 +127,7 @@ async def test_it_counts_the_open_connections_of_each_route(panel: RoutesPanel, 
     await eventually(lambda: front_end.state.get("open") == {"0": 2})
     with pytest.raises(HandshakeRefused):
         await panel.connect("/guarded", session="wrong")
-    await panel.connect("/guarded", session="abc")
+    await panel.connect("/guarded", session="s3cr3t-session")
     await eventually(lambda: front_end.state.get("open") == {"0": 2, "1": 1})
     await panel.remove("Ana")
     await eventually(lambda: front_end.state.get("open") == {"0": 2})
@@ -206,7 +206,7 @@ async def test_names_are_taken_in_turn_and_a_chat_that_ended_is_used_again(panel
     await panel.connect("/rooms/{room}", room=1)
     assert [chat.name for chat in panel.chats] == ["Ana"]
     await panel.connect("/rooms/{room}", room=1)
-    await panel.connect("/guarded", session="abc")
+    await panel.connect("/guarded", session="s3cr3t-session")
     assert [(chat.name, chat.path) for chat in panel.chats] == [("Ana", "/rooms/1"), ("Ben", "/rooms/1"), ("Ana", "/guarded")]
 
 
@@ -294,6 +294,6 @@ async def test_a_form_of_an_app_that_has_changed_since_connects_nothing(panel: R
 
 async def test_nothing_that_was_typed_is_kept_in_what_a_notebook_saves(panel: RoutesPanel, show: Show, eventually: Eventually) -> None:
     front_end = show(panel.list)
-    front_end.do("connect", route=1, path="/guarded", values={"session": "abc"})
+    front_end.do("connect", route=1, path="/guarded", values={"session": "s3cr3t-session"})
     await eventually(lambda: answers(front_end))
-    assert "abc" not in repr([widget.get_state() for widget in (panel, panel.list, panel._column, panel["Ana"])])
+    assert "s3cr3t-session" not in repr([widget.get_state() for widget in (panel, panel.list, panel._column, panel["Ana"])])

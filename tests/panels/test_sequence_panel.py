@@ -295,3 +295,10 @@ async def test_it_follows_a_server_a_client_or_a_timeline_and_nothing_else(serve
     assert titles == ["Sequence of server main", "Sequence of client Ana", "Sequence"]
     with pytest.raises(TypeError, match="expected a server"):
         SequencePanel("ws://here")
+
+
+async def test_an_event_can_be_inspected_although_the_panel_is_not_displayed(server: Server) -> None:
+    async with connect(server, "/ws") as client:
+        await client.send_text("hello")
+        await client.receive_text(timeout=5)
+        assert ("payload, 5 B", "hello") in await SequencePanel(server).inspect("1:up message 1")

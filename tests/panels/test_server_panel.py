@@ -171,3 +171,20 @@ async def test_what_has_not_ended_has_no_end_to_explain(server: Server) -> None:
             panel.explain(1)
     with pytest.raises(KitError, match="connection 7 is not known here"):
         panel.explain(7)
+
+
+async def test_the_table_of_connections_is_told_only_when_it_has_changed(show: Show, eventually: Eventually) -> None:
+    async with serve(talking, port=0) as server:
+        front_end = show(ServerPanel(server))
+        async with connect(server, "/ws") as client:
+            await client.send_text("one")
+            await eventually(lambda: "echo one" in front_end.words() and row_of(front_end, 1).get("application") == "CONNECTED")
+            before = len(front_end.messages)
+            await client.send_text("two")
+            await eventually(lambda: "echo two" in front_end.words())
+            assert [message for message in front_end.messages[before:] if "state" in message] == []
+
+
+async def test_what_is_no_server_is_refused_with_what_is_expected() -> None:
+    with pytest.raises(TypeError, match=r"ServerPanel expects a server from `await serve\(app\)`, but got 'http://127.0.0.1'"):
+        ServerPanel("http://127.0.0.1")  # type: ignore[arg-type]

@@ -388,7 +388,8 @@ def test_a_kernel_that_ends_with_a_parked_handler_and_a_waiting_receive_says_not
         "print('end')\n"
     )
     result = subprocess.run([sys.executable, "-X", "dev", "-W", "error", "-c", script], capture_output=True, text=True, timeout=60, check=False)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "end\n", "")
+    said = [line for line in result.stderr.splitlines() if not line.startswith("Executing <")]  # the debug mode's word on a busy machine
+    assert (result.returncode, result.stdout, said) == (0, "end\n", [])
 
 
 # What is told and kept.

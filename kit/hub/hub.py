@@ -1,0 +1,354 @@
+"""Hub: one message to everybody in a room, in this process or in all that share a broker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import secrets
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
+
+from starlette.websockets import WebSocket
+
+from kit.errors import LoopStopped
+from kit.hub.audience import Audience
+from kit.hub.backlog import Backlog, BacklogLimits, Policy, check_policy
+from kit.hub.broker import Broker, BrokerLimits, open_url, without_password
+from kit.hub.delivery import Delivery
+from kit.hub.errors import HubError, PublishFailed
+from kit.hub.member import Member
+from kit.hub.message import Position, as_position, check_room, encode
+from kit.hub.presence import Present, check_metadata, check_name
+from kit.hub.rooms import Rooms
+from kit.hub.statistics import BrokerState, HubStatistics
+from kit.hub.subscriber import Subscriber
+from kit.loops import run_on
+
+__all__ = ["Hub"]
+
+T = TypeVar("T")
+
+_TURN_MESSAGES = 64
+_TURN_BYTES = 256 * 1024
+
+
+class Hub:
+    """Delivers messages to rooms; what broadcaster calls a channel and Channels a group is a room here, as in Socket.IO.
+
+    ::
+
+        async with Hub("memory://") as hub:
+            async with hub.subscribe("room") as subscriber:
+                await hub.publish("room", "hello")
+                async for message in subscriber:
+                    print(message.data)
+
+        @app.websocket("/ws")
+        async def chat(websocket: WebSocket):
+            await websocket.accept()
+            async with hub.join(websocket, "room"):
+                async for text in websocket.iter_text():
+                    await hub.publish("room", text)
+
+    It lives on the loop that opened it, for example in an app's lifespan. Everything else may be called from any loop.
+    Every subscriber and member has a bounded queue of its own; when it is full, its ``policy`` decides:
+
+    - ``"disconnect"`` (default): it gets nothing more; a WebSocket is closed with 1013, or aborted when it is stuck;
+    - ``"drop_oldest"``: the oldest make room; they are counted, and a `Gap` stands in their place;
+    - ``"block"``: this process's publishers wait for it, at most ``block_seconds``; then it is disconnected.
+
+    Args:
+        url: ``"memory://"`` for one process, or a broker's (`kit.hub.broker`): ``"redis://…"``, ``"postgresql://…"``, ``"local://…"``.
+        history: messages of each room that are kept for ``since=``.
+        history_bytes: and how many bytes of them.
+        max_message_bytes: the longest message, encoded.
+        queue: messages that may wait for one subscriber.
+        queue_bytes: and how many bytes of them.
+        block_seconds: how long publishers wait under the policy ``"block"``.
+        stuck_seconds: after which a socket that takes nothing, while something waits for it, is aborted.
+        timeout_seconds: after which opening the broker and publishing give up.
+
+    Raises:
+        HubError: no broker has such a URL.
+        ValueError: a limit is not positive.
+    """
+
+    def __init__(
+        self,
+        url: str = "memory://",
+        *,
+        history: int = 256,
+        history_bytes: int = 4 << 20,
+        max_message_bytes: int = 1 << 20,
+        queue: int = 1000,
+        queue_bytes: int = 4 << 20,
+        block_seconds: float = 2.0,
+        stuck_seconds: float = 3.0,
+        timeout_seconds: float = 5.0,
+    ) -> None:
+        _check_positive(max_message_bytes=max_message_bytes, queue=queue, queue_bytes=queue_bytes, block_seconds=block_seconds)
+        _check_positive(stuck_seconds=stuck_seconds, timeout_seconds=timeout_seconds, history_bytes=history_bytes, history=history + 1)
+        self._broker: Broker = open_url(url, BrokerLimits(history, history_bytes, max_message_bytes, timeout_seconds))
+        self._url = without_password(url)
+        self._max_message_bytes = max_message_bytes
+        self._limits = BacklogLimits(queue, queue_bytes, block_seconds, stuck_seconds)
+        self._id = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._rooms: Rooms | None = None  # those of the last time, once the hub is closed
+        self._is_open = False
+        self._turn_messages = self._turn_bytes = 0
+
+    def __repr__(self) -> str:
+        return f"<Hub {self._url}, {self.state}>"
+
+    # Its life.
+
+    async def __aenter__(self) -> Hub:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Connect to the broker; the hub lives on this loop from now on. broadcaster says ``connect``.
+
+        A hub that was closed may be opened again, on any loop.
+
+        Raises:
+            HubError: the broker cannot be reached within ``timeout_seconds``, or the hub is open.
+        """
+        if self._is_open:
+            raise HubError("this hub is open already. Share it, or create another: Hub(url).")
+        self._is_open = True
+        self._loop = asyncio.get_running_loop()
+        self._rooms = Rooms(self._broker)
+        try:
+            await self._broker.open(self._rooms)
+        except BaseException:
+            self._is_open = False
+            await self._broker.close()
+            raise
+
+    async def close(self) -> None:
+        """Leave every room and the broker: subscribers get what waits for them, WebSockets stay open. Safe to call twice, from any loop."""
+        if self._is_open:
+            with contextlib.suppress(LoopStopped):
+                await self._run(self._close())
+            self._is_open = False
+
+    @property
+    def state(self) -> BrokerState:
+        """``"connected"``, ``"reconnecting"`` or ``"failed"``, as the broker said last; ``"closed"`` while the hub is not open."""
+        return self._rooms.broker_state if self._is_open else "closed"
+
+    # Sending.
+
+    async def publish(self, room: str, message: Any) -> Position:
+        """Send ``message``, str, bytes or what JSON can say, to everybody in ``room``; Channels says ``group_send``, Socket.IO ``emit``.
+
+        It returns once the broker has the message, with its place in the room, and does not wait for any receiver,
+        except for those with the policy ``"block"``. A cancelled call may still deliver the message.
+
+        Raises:
+            TypeError, ValueError: a name, a message or a size that cannot be sent; nothing was sent.
+            PublishFailed: the broker did not take it in time.
+            HubError: the hub is not open.
+        """
+        check_room(room)
+        payload = encode(message, self._max_message_bytes)
+        return await self._run(self._publish(self._opened(), room, payload))
+
+    # Receiving.
+
+    def subscribe(
+        self, room: str, *, since: Position | None = None, policy: Policy = "disconnect", queue: int | None = None, presence: bool = False
+    ) -> Subscriber:
+        """A stream of what is published to ``room`` from when its block is entered: ``async with hub.subscribe("room") as subscriber``.
+
+        What another process published shortly before, and is still on its way, may come too.
+
+        Args:
+            since: first bring what came after this place: all of it (``subscriber.recovered``), or a `Gap`.
+            policy: what happens when it takes its messages too slowly; see `Hub`.
+            queue: messages that may wait for it, if not as many as the hub's ``queue``.
+            presence: also yield `Joined` and `Left` when WebSockets join and leave.
+
+        Raises:
+            TypeError, ValueError: no such room, position or policy can be.
+        """
+        backlog = self._backlogs(check_room(room), policy, queue)()
+        return Subscriber(self, room, backlog, since=as_position(since), presence=presence)
+
+    def join(
+        self,
+        websocket: WebSocket,
+        room: str,
+        *,
+        name: str = "",
+        metadata: Mapping[str, Any] | None = None,
+        envelope: bool = False,
+        presence: bool = False,
+        since: Position | None = None,
+        policy: Policy = "disconnect",
+        queue: int | None = None,
+    ) -> Member:
+        """Write what is published to ``room`` to ``websocket``, inside the block: ``async with hub.join(websocket, "room") as member``.
+
+        Channels says ``group_add``, Socket.IO ``enter_room``. The payload is sent unchanged: text as text, bytes as
+        bytes, JSON as its text.
+
+        Args:
+            name, metadata: what others see of it in `presence`.
+            envelope: send JSON instead: ``{"type": "message", "room", "epoch", "offset", "data"}``, with ``"base64"`` in the
+                place of ``"data"`` for bytes; and ``{"type": "gap", "room", "reason", "count"}`` where some are missing.
+            presence: with ``envelope``, also send ``{"type": "joined", "room", "id", "name", "metadata"}`` and the same with ``"left"``.
+            since, policy, queue: as in `subscribe`.
+
+        Raises:
+            TypeError, ValueError: no such room, name, metadata, position or policy can be.
+        """
+        if not isinstance(websocket, WebSocket):
+            raise TypeError(f"hub.join expects the handler's WebSocket, but got {type(websocket).__name__}. Outside of a handler: hub.subscribe({room!r}).")
+        if presence and not envelope:
+            raise ValueError("presence=True needs envelope=True: a message that is sent unchanged cannot be told from a notice.")
+        backlogs = self._backlogs(check_room(room), policy, queue)
+        details = {"name": check_name(name), "metadata": check_metadata(metadata), "envelope": envelope, "presence": presence}
+        return Member(self, websocket, room, backlogs, policy=policy, since=as_position(since), **details)
+
+    # Looking.
+
+    def presence(self, room: str) -> list[Present]:
+        """Who is in ``room``: the WebSockets that joined it through this hub, in the order in which they came; from any loop."""
+        here = self._opened().get(check_room(room))
+        return [] if here is None else here.present()
+
+    def statistics(self) -> HubStatistics:
+        """What the hub has done and what waits in it, as a snapshot; from any loop, also once it is closed."""
+        rooms = [] if self._rooms is None else [room.statistics() for room in self._rooms.all()]
+        counts: Mapping[str, int] = {} if self._rooms is None else self._rooms.counts
+        names = ("published", "failed", "received", "disconnected", "aborted", "gaps", "poison", "reconnects")
+        return HubStatistics(
+            url=self._url,
+            state=self.state,
+            detail="" if self._rooms is None else self._rooms.detail,
+            dropped=sum(room.dropped for room in rooms) + (0 if self._rooms is None else self._rooms.dropped_before),
+            rooms=tuple(rooms),
+            **{name: counts.get(name, 0) for name in names},
+        )
+
+    # What its subscribers and members call.
+
+    def _next_id(self) -> str:
+        return f"{self._id}-{next(self._numbers)}"
+
+    async def _enter_subscriber(self, subscriber: Subscriber) -> None:
+        await self._run(self._subscribe(self._opened(), subscriber))
+
+    async def _admit(self, member: Member) -> Audience:
+        return await self._run(_admit(self._opened(), member))
+
+    async def _join(self, member: Member) -> tuple[list[Delivery] | None, Position]:
+        rooms = self._opened()
+        return await self._run(rooms.join(rooms.open_room(member.room), member.since))
+
+    async def _leave(self, leaving: Subscriber | Member) -> None:
+        """Take ``leaving`` out of its room; safe to call twice, and when the hub is closed. Cancelling does not stop it."""
+        if self._rooms is None or self._loop is None:
+            return
+        if asyncio.get_running_loop() is self._loop:
+            _leave(self._rooms, leaving)
+            return
+        with contextlib.suppress(RuntimeError, LoopStopped):  # the hub's loop has ended, and the rooms with it
+            self._loop.call_soon_threadsafe(_leave, self._rooms, leaving)
+            await run_on(self._loop, asyncio.sleep(0))
+
+    def _count(self, what: str) -> None:
+        """Count something, on the hub's loop; from any."""
+        if self._rooms is not None and self._loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._rooms.counts.update, (what,))
+
+    # On its loop.
+
+    async def _publish(self, rooms: Rooms, room: str, payload: bytes) -> Position:
+        here = rooms.get(room)
+        try:
+            if here is None or not here.blocks:
+                position = await self._broker.publish(room, payload)
+            else:
+                async with here.turn:
+                    await here.space(self._limits.block_seconds)
+                    position = await self._broker.publish(room, payload)
+        except PublishFailed:
+            rooms.counts["failed"] += 1
+            raise
+        rooms.counts["published"] += 1
+        await self._give_way(len(payload))
+        return position
+
+    async def _give_way(self, size: int) -> None:
+        """Let the loop turn after so many messages: a publisher that never waits would starve those whom it publishes to."""
+        if self._turn_messages == 0:
+            self._loop.call_soon(self._turn_over)
+        self._turn_messages += 1
+        self._turn_bytes += size
+        if self._turn_messages >= _TURN_MESSAGES or self._turn_bytes >= _TURN_BYTES:
+            await asyncio.sleep(0)
+
+    def _turn_over(self) -> None:
+        self._turn_messages = self._turn_bytes = 0
+
+    async def _subscribe(self, rooms: Rooms, subscriber: Subscriber) -> None:
+        room = rooms.open_room(subscriber.room)
+        room.add_subscriber(subscriber)
+        try:
+            subscriber.begin(*await rooms.join(room, subscriber.since))
+        except BaseException:
+            _leave(rooms, subscriber)
+            raise
+
+    async def _close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            await self._rooms.end()
+            await self._broker.close()
+
+    # Helpers.
+
+    def _opened(self) -> Rooms:
+        if self._rooms is None or not self._is_open:
+            raise HubError("this hub is not open. Write `async with Hub(url) as hub: …`, or `await hub.open()`, for example in the app's lifespan.")
+        return self._rooms
+
+    async def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        assert self._loop is not None
+        return await (coroutine if asyncio.get_running_loop() is self._loop else run_on(self._loop, coroutine))
+
+    def _backlogs(self, room: str, policy: str, queue: int | None) -> Callable[[], Backlog]:
+        """What makes a backlog, once it is needed; the arguments are checked now."""
+        if queue is not None:
+            _check_positive(queue=queue)
+        limits = self._limits if queue is None else replace(self._limits, messages=queue)
+        return partial(Backlog, room, check_policy(policy), limits)
+
+
+async def _admit(rooms: Rooms, member: Member) -> Audience:
+    return rooms.open_room(member.room).add_member(member)
+
+
+def _leave(rooms: Rooms, leaving: Subscriber | Member) -> None:
+    room = rooms.get(leaving.room)
+    if room is not None:
+        room.remove(leaving)
+        rooms.close_if_empty(room)
+
+
+def _check_positive(**values: float) -> None:
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{name}= expects a number above 0, but got {value!r}.")

@@ -15,6 +15,7 @@ import uvicorn
 from kit import source
 from kit.admission import Admission, Gate
 from kit.errors import ServerStartError
+from kit.outlet import Turn
 from kit.output import Serving, serving
 from kit.protocol import LimitedHttp, TappedWebSocket
 from kit.taps import AsgiTap
@@ -68,7 +69,7 @@ class Engine:
             host=host,
             port=bound.getsockname()[1],
             http=partial(LimitedHttp, self._timeline, *self._limits),
-            ws=partial(TappedWebSocket, self._timeline),
+            ws=partial(TappedWebSocket, self._timeline, Turn(self._timeline)),
             log_config=None,
             access_log=False,
             proxy_headers=False,  # who sends them from this machine could claim any address

@@ -16,6 +16,7 @@ from websockets.frames import Frame
 from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS, Request
 from websockets.protocol import State
 
+from kit.outlet import Outlet, Turn
 from kit.output import Serving, serving
 from kit.taps import TransportTap, WireTap, note_closes
 from kit.timeline import Timeline
@@ -102,12 +103,13 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
     """One server-side connection: uvicorn's own, recorded.
 
     Beyond recording it answers handshakes with long header lines, and can be told to go away (`go_away`) or be
-    dropped (`abort`). Lives on the server's loop.
+    dropped (`abort`), and has an `Outlet`. Lives on the server's loop.
     """
 
-    def __init__(self, timeline: Timeline, **uvicorn_arguments: Any) -> None:
+    def __init__(self, timeline: Timeline, turn: Turn, **uvicorn_arguments: Any) -> None:
         super().__init__(**uvicorn_arguments)
         self.timeline = timeline
+        self._turn = turn
         self.logger = self.conn.logger = _logger  # at DEBUG the parser would log the whole handshake, with the kit's token
         self._request: tuple[str, Headers] | None = None  # the whole handshake, when only a part of it was parsed
 
@@ -116,7 +118,8 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
         self.kit_connection = self.timeline.open_connection(self._address)
         self.kit_connection.server_here = True
         self._tap = WireTap(self.timeline, self.kit_connection, "server") if self.timeline.recording else None
-        super().connection_made(TransportTap(transport, self._tap, self.kit_connection))
+        self._outlet = Outlet(self, self._turn, transport, self._tap)
+        super().connection_made(TransportTap(transport, self._tap, self.kit_connection, self._outlet))
 
     def data_received(self, data: bytes) -> None:
         if self._tap is not None:
@@ -134,8 +137,13 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
         self._client_left()
         super().eof_received()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._outlet.pause()
+
     def connection_lost(self, exc: Exception | None) -> None:
         connection = self.kit_connection
+        self._outlet.pause()
         self._note_closes()
         ended_here = connection.handler_returned or connection.handler_error or connection.aborted or connection.server_stopped
         if isinstance(exc, ConnectionError) and not (ended_here or connection.close_frames or connection.refused_status):
@@ -171,17 +179,20 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
         super().handle_close(event)
 
     async def run_asgi(self) -> None:
-        self.scope["extensions"]["kit.abort"] = {"abort": self.abort}  # ASGI has no message for it
+        self.scope["extensions"] |= {"kit.abort": {"abort": self.abort}, "kit.outlet": {"outlet": self._outlet}}  # ASGI has no messages for them
         serving.set(Serving(self.timeline, self.kit_connection))
-        app = self.app
-
-        async def answering(*arguments: Any) -> None:
-            await app(*arguments)
-            if self.initial_response is not None and self.close_sent:
-                self.handshake_complete = True  # a denial response is an answer too; uvicorn would log that there was none
-
-        self.app = answering
+        self._app, self.app = self.app, self._answer
         await super().run_asgi()
+
+    async def _answer(self, *arguments: Any) -> None:
+        await self._app(*arguments)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True  # a denial response is an answer too; uvicorn would log that there was none
+
+    @property
+    def may_send(self) -> bool:
+        """Whether a message may be written now: after accept, before any Close, and while there is a socket."""
+        return self.conn.state is State.OPEN and not self.transport.is_closing()
 
     def go_away(self, code: int) -> None:
         """Close with ``code`` because the server stops; a handler that waits in ``receive`` gets its disconnect."""

@@ -13,6 +13,7 @@ from websockets.protocol import Protocol
 from kit import frames, source
 from kit.admission import blotted
 from kit.loops import Mailbox, run_on
+from kit.outlet import Outlet
 from kit.output import serving
 from kit.timeline import PREVIEW_CHARACTERS, Connection, Payload, SamePayload, Timeline, size_bytes
 
@@ -29,7 +30,8 @@ Send = Callable[[Message], Awaitable[None]]
 class WireTap:
     """Records what one end of one connection takes from the wire (``incoming``) and puts on it (``outgoing``).
 
-    Call it before the bytes are used: then the order of the Timeline is the order of cause and effect.
+    Call it before the bytes are used: then the order of the Timeline is the order of cause and effect. Whole messages
+    that are recorded elsewhere are only counted (``count_outgoing``).
     """
 
     def __init__(self, timeline: Timeline, connection: Connection, side: str) -> None:
@@ -44,6 +46,7 @@ class WireTap:
         self._incoming = incoming
         self.incoming: Callable[[bytes], None] = incoming.passes
         self.outgoing: Callable[[bytes], None] = outgoing.passes
+        self.count_outgoing: Callable[[int], None] = outgoing.count
 
     @property
     def between_frames(self) -> bool:
@@ -68,8 +71,7 @@ class _Direction:
         self._side = side
         self._kind = kind
         self._way = "up" if (side == "client") == (kind == "frame-out") else "down"
-        self._is_response = describe_head is frames.describe_response
-        self._record_head = timeline.recorder(connection, side, describe_head)
+        self._describe_head = describe_head
         self._record_frame = timeline.recorder(connection, side, frames.describe_frame)
         self._cutter = frames.FrameCutter()
         self._messages = 0
@@ -94,6 +96,10 @@ class _Direction:
             for frame in cutter.cut(data):
                 self._frame(frame, frame[:1][0])
 
+    def count(self, messages: int) -> None:
+        """Take note of so many messages that pass here and are recorded elsewhere."""
+        self._messages += messages
+
     def _frame(self, frame: bytes | frames.Pieces, first_byte: int) -> None:
         opcode = first_byte & 15
         if opcode >= frames.CLOSE:
@@ -115,10 +121,10 @@ class _Direction:
 
     def _head(self, head: bytes) -> None:
         head, body = blotted(head), b""
-        if self._is_response and not head.startswith(b"HTTP/1.1 101"):
+        if self._describe_head is frames.describe_response and not head.startswith(b"HTTP/1.1 101"):
             body = self._cutter.rest()[:_BODY_KEPT_BYTES]
             note_status(self._connection, head)
-        self._record_head(head, body)
+        self._timeline.recorder(self._connection, self._side, self._describe_head)(head, body)
 
 
 def note_status(connection: Connection, head: bytes) -> None:
@@ -138,15 +144,16 @@ def note_closes(connection: Connection, side: str, protocol: Protocol) -> None:
 
 
 class TransportTap:
-    """An asyncio transport that shows a `WireTap` what is written. All else is the transport's own, but for one thing:
+    """An asyncio transport that shows a `WireTap` what is written, behind what is due on the outlet. All else is the transport's own, but for one thing:
 
     uvicorn pauses reading after every message until the handler takes it, which costs two system calls a message. Here
     a pause takes effect only when a second message waits, so a handler that keeps up is never paused.
     """
 
-    def __init__(self, transport: asyncio.Transport, tap: WireTap | None, connection: Connection) -> None:
+    def __init__(self, transport: asyncio.Transport, tap: WireTap | None, connection: Connection, outlet: Outlet) -> None:
         self._transport = transport
         self._tap = tap
+        self._outlet = outlet
         self._connection = connection
         self._pause_asked = False
         self._paused = False
@@ -155,14 +162,25 @@ class TransportTap:
             self.write = self._write_head
 
     def write(self, data: bytes) -> None:
+        if self._outlet.used:
+            self._outlet.flush()
         if data:
             self._tap.outgoing(data)
         self._write(data)
 
+    def close(self) -> None:
+        self._outlet.flush()
+        self._transport.close()
+
     def _write_head(self, data: bytes) -> None:
         """Without recording, all that is looked at is the first write: the answer to the handshake."""
-        self.write = self._write
+        self.write = self._write_unrecorded
         note_status(self._connection, data)
+        self._write(data)
+
+    def _write_unrecorded(self, data: bytes) -> None:
+        if self._outlet.used:
+            self._outlet.flush()
         self._write(data)
 
     def pause_reading(self) -> None:
@@ -210,7 +228,7 @@ class AsgiTap:
         if here is None or here.connection is None:
             await self.app(scope, receive, send)
             return
-        tap = HandlerTap(here.timeline, here.connection, receive, send)
+        tap = HandlerTap(here.timeline, here.connection, receive, send, scope["extensions"]["kit.outlet"]["outlet"])
         here.connection.handler_task = asyncio.current_task()
         try:
             await self.app(scope, tap.receive, tap.send)
@@ -248,8 +266,24 @@ class HandlerTap:
     they hop to the server's loop and record that they did. Cancelling a ``receive`` from afar loses no message.
     """
 
-    def __init__(self, timeline: Timeline, connection: Connection, receive: Receive, send: Send) -> None:
+    __slots__ = (
+        "_connection",
+        "_fetch_task",
+        "_from_afar",
+        "_loop",
+        "_outlet",
+        "_receive",
+        "_received",
+        "_record",
+        "_send",
+        "_sent",
+        "_timeline",
+        "_wanted",
+    )
+
+    def __init__(self, timeline: Timeline, connection: Connection, receive: Receive, send: Send, outlet: Outlet) -> None:
         self._timeline = timeline
+        self._outlet = outlet
         self._connection = connection
         self._receive = receive
         self._send = send
@@ -277,7 +311,7 @@ class HandlerTap:
             await run_on(self._loop, self._send_from_afar(message))
             return
         self._note_sent(message, hopped=False)
-        await self._send(message)
+        await self._sending(message)
 
     def raised(self, error: BaseException) -> None:
         """Record the exception that ended the handler, with the reader's own lines of its traceback."""
@@ -295,18 +329,28 @@ class HandlerTap:
 
     async def _send_from_afar(self, message: Message) -> None:
         self._note_sent(message, hopped=True)
-        await self._send(message)
+        await self._sending(message)
+
+    def _sending(self, message: Message) -> Awaitable[None]:
+        return self._send(message) if self._outlet.writable else self._send_slowly(message)
+
+    async def _send_slowly(self, message: Message) -> None:
+        """While uvicorn waits for a peer that does not read, what the outlet takes goes behind this message: it has its number."""
+        with self._outlet.behind():
+            await self._send(message)
 
     def _note_sent(self, message: Message, hopped: bool) -> None:
         connection, kind = self._connection, message["type"]
         if kind == "websocket.send":
+            if self._outlet.used:
+                self._outlet.flush()  # this message's number is behind what is due
             self._sent += 1
         else:
             self._note_how_it_ends(kind, message)
             connection.application_state = _application_state_after(message, connection)
             connection.accepted = connection.accepted or kind == "websocket.accept"
         if self._record is not None:
-            self._note("asgi-send", kind, message, self._sent, hopped)
+            self._note("asgi-send", kind, message, self._sent + self._outlet.messages, hopped)
 
     def _note_how_it_ends(self, kind: str, message: Message) -> None:
         connection = self._connection

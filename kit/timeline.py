@@ -329,6 +329,11 @@ class Timeline:
         return [self._entry(record) for record in wanted]
 
     @property
+    def followed(self) -> bool:
+        """Whether somebody has a place in it now, as panels have while they are shown."""
+        return any(known() is not None for known in self._subscriptions)
+
+    @property
     def last_number(self) -> int:
         """The number of the newest Entry, 0 when there is none."""
         with self._in_order:

@@ -1,0 +1,264 @@
+"""The servers that are compared, each in a process of its own: how a message gets to everybody is all that differs.
+
+Commands are lines of JSON on standard input, each answered with one on standard output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import resource
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+
+from kit import serve
+from kit.outlet import Outlet, prepared
+
+DOCUMENTATION, OURS = "the documentation's", "ours"
+PATH, PATH_SOCKETIO = "/ws", "/socket.io/?EIO=4&transport=websocket"
+SLOW_LIMIT_BYTES = 1 << 20
+
+
+@dataclass
+class Variant:
+    """A running server: its port, how to tell everybody something, and how to run that on its loop."""
+
+    port: int
+    publish: Callable[[str], Awaitable[None]]
+    path: str = PATH
+    greeting: str = ""
+    run: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]] = lambda coroutine: coroutine
+
+
+class ConnectionManager:
+    """The documentation's."""
+
+    def __init__(self) -> None:
+        self.active_connections: list[WebSocket] = []
+
+    async def connect(self, websocket: WebSocket) -> None:
+        await websocket.accept()
+        self.active_connections.append(websocket)
+
+    def disconnect(self, websocket: WebSocket) -> None:
+        self.active_connections.remove(websocket)
+
+    async def broadcast(self, message: str) -> None:
+        for connection in self.active_connections:
+            await connection.send_text(message)
+
+
+class GatheringManager(ConnectionManager):
+    """What is often put in its place."""
+
+    async def broadcast(self, message: str) -> None:
+        await asyncio.gather(*(connection.send_text(message) for connection in self.active_connections))
+
+
+def managed(manager: ConnectionManager) -> FastAPI:
+    app = FastAPI()
+
+    @app.websocket(PATH)
+    async def endpoint(websocket: WebSocket) -> None:
+        await manager.connect(websocket)
+        try:
+            while True:
+                await websocket.receive_text()
+        except WebSocketDisconnect:
+            manager.disconnect(websocket)
+
+    return app
+
+
+@contextlib.asynccontextmanager
+async def by_uvicorn(app: Any) -> AsyncIterator[int]:
+    """``app`` as plain uvicorn serves it, on this loop; its port."""
+    listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws_ping_interval=None, lifespan="off"))
+    server_task = asyncio.create_task(server.serve(sockets=[listening]))
+    while not server.started:  # noqa: ASYNC110, uvicorn has no event for it
+        await asyncio.sleep(0.01)
+    yield listening.getsockname()[1]
+    server_task.cancel()
+
+
+@contextlib.asynccontextmanager
+async def documentation() -> AsyncIterator[Variant]:
+    manager = ConnectionManager()
+    async with by_uvicorn(managed(manager)) as port:
+        yield Variant(port, manager.broadcast)
+
+
+@contextlib.asynccontextmanager
+async def gathered() -> AsyncIterator[Variant]:
+    manager = GatheringManager()
+    async with by_uvicorn(managed(manager)) as port:
+        yield Variant(port, manager.broadcast)
+
+
+@contextlib.asynccontextmanager
+async def websockets_broadcast() -> AsyncIterator[Variant]:
+    from websockets.asyncio.server import ServerConnection, broadcast
+    from websockets.asyncio.server import serve as websockets_serve
+
+    connections: set[ServerConnection] = set()
+
+    async def handler(connection: ServerConnection) -> None:
+        connections.add(connection)
+        await connection.wait_closed()
+        connections.discard(connection)
+
+    async def publish(message: str) -> None:
+        broadcast(connections, message)
+
+    async with websockets_serve(handler, "127.0.0.1", 0, ping_interval=None, backlog=2048) as server:
+        yield Variant(next(iter(server.sockets)).getsockname()[1], publish)
+
+
+@contextlib.asynccontextmanager
+async def broadcaster_memory() -> AsyncIterator[Variant]:
+    from broadcaster import Broadcast
+
+    app, broadcast = FastAPI(), Broadcast("memory://")
+
+    @app.websocket(PATH)
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept()
+        async with broadcast.subscribe("room") as subscriber:
+            async for event in subscriber:
+                await websocket.send_text(event.message)
+
+    async with broadcast, by_uvicorn(app) as port:
+        yield Variant(port, lambda message: broadcast.publish("room", message))
+
+
+@contextlib.asynccontextmanager
+async def socketio() -> AsyncIterator[Variant]:
+    import socketio
+
+    server = socketio.AsyncServer(async_mode="asgi", ping_interval=10_000)
+    async with by_uvicorn(socketio.ASGIApp(server)) as port:
+        yield Variant(port, lambda message: server.emit("message", message), PATH_SOCKETIO, "40")
+
+
+class Room:
+    """The least that can stand for a room of the hub: who is in it, and that a peer which does not read is dropped."""
+
+    def __init__(self) -> None:
+        self.outlets: dict[Outlet, None] = {}
+
+    @contextlib.contextmanager
+    def joined(self, websocket: WebSocket) -> AsyncIterator[None]:
+        outlet = websocket.scope["extensions"]["kit.outlet"]["outlet"]
+        self.outlets[outlet] = None
+        try:
+            yield
+        finally:
+            self.outlets.pop(outlet, None)
+
+    async def publish(self, message: str) -> None:
+        frame = prepared(message)
+        if not self.outlets:
+            return
+        for outlet in next(iter(self.outlets)).turn.write(self.outlets, frame):
+            if outlet.pending_bytes > SLOW_LIMIT_BYTES:
+                outlet.abort()
+                del self.outlets[outlet]
+            else:
+                outlet.write(frame)
+
+
+@contextlib.asynccontextmanager
+async def ours() -> AsyncIterator[Variant]:
+    """The kit's server, recording, nothing displayed. The seam: once there is a hub, `hub.join` and `hub.publish` go in `Room`'s place."""
+    app, room = FastAPI(), Room()
+
+    @app.websocket(PATH)
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept()
+        with room.joined(websocket), contextlib.suppress(WebSocketDisconnect):
+            while True:
+                await websocket.receive_text()
+
+    async with serve(app, port=0, max_connections=5_000, ping_interval_seconds=None) as server:
+        yield Variant(server.port, room.publish, run=server.run)
+
+
+VARIANTS: dict[str, Callable[[], contextlib.AbstractAsyncContextManager[Variant]]] = {
+    DOCUMENTATION: documentation,
+    "asyncio.gather": gathered,
+    "websockets.broadcast": websockets_broadcast,
+    "broadcaster, memory": broadcaster_memory,
+    "python-socketio": socketio,
+    OURS: ours,
+}
+_NEEDS = {"broadcaster, memory": "broadcaster", "python-socketio": "socketio"}
+
+
+def missing(name: str) -> str | None:
+    """The package that this variant needs and that is not installed."""
+    needed = _NEEDS.get(name)
+    return needed if needed and importlib.util.find_spec(needed) is None else None
+
+
+async def burst(publish: Callable[[str], Awaitable[None]], size: int, bursts: int, messages: int) -> dict[str, Any]:
+    """So many messages in a row, then the loop's turn, again and again."""
+    message = "x" * size
+    began = time.monotonic_ns()
+    for _ in range(bursts):
+        for _ in range(messages):
+            await publish(message)
+        await asyncio.sleep(0)
+    return {"began": began}
+
+
+async def pace(publish: Callable[[str], Awaitable[None]], size: int, messages: int, a_second: float) -> dict[str, Any]:
+    """One message after the other at an even pace; when each was published."""
+    message, began, published = "x" * size, time.monotonic(), []
+    for number in range(messages):
+        await asyncio.sleep(max(0.0, began + number / a_second - time.monotonic()))
+        published.append(time.time_ns())
+        await publish(message)
+    return {"published": published}
+
+
+async def within(seconds: float, work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return await asyncio.wait_for(work, seconds)
+    except TimeoutError:
+        return {"stuck": True}
+
+
+def usage() -> dict[str, Any]:
+    """CPU seconds of this process and what it holds in memory."""
+    held = int(Path("/proc/self/statm").read_text("ascii").split()[1]) * resource.getpagesize()
+    return {"cpu_seconds": time.process_time(), "memory_bytes": held}
+
+
+async def main(name: str) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    async with VARIANTS[name]() as variant:
+        print(json.dumps({"port": variant.port, "path": variant.path, "greeting": variant.greeting}), flush=True)
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            command, *arguments = json.loads(line)
+            if command == "usage":
+                answer = usage()
+            else:
+                seconds, *rest = arguments
+                answer = await variant.run(within(seconds, {"burst": burst, "pace": pace}[command](variant.publish, *rest)))
+            print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    uvloop.run(main(sys.argv[1]))

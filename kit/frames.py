@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, NewType
 
 from kit.timeline import PREVIEW_CHARACTERS, Payload, SamePayload
 
@@ -11,6 +11,7 @@ __all__ = [
     "CLOSE",
     "FrameCutter",
     "Pieces",
+    "PreparedFrame",
     "close_payload",
     "describe_frame",
     "describe_request",
@@ -18,6 +19,7 @@ __all__ = [
     "frame_bytes",
     "message_bytes",
     "payload_length",
+    "prepared",
 ]
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
@@ -26,6 +28,8 @@ OPCODE_NAMES = {CONT: "CONT", TEXT: "TEXT", BINARY: "BINARY", CLOSE: "CLOSE", PI
 HEADER_BYTES = 14  # the longest frame header
 _HEAD_LIMIT_BYTES = 1 << 20
 _LONG_FRAME_BYTES = 1 << 12
+
+PreparedFrame = NewType("PreparedFrame", bytes)
 
 
 class Pieces:
@@ -227,3 +231,20 @@ def _preview(payload: bytes, readable: bool) -> str:
     if readable:
         return payload[: 4 * PREVIEW_CHARACTERS].decode("utf-8", "replace")[:PREVIEW_CHARACTERS]
     return payload[: PREVIEW_CHARACTERS // 3].hex(" ")
+
+
+def prepared(data: str | bytes) -> PreparedFrame:
+    """``data`` as one whole frame for any number of receivers: final, uncompressed and, as a server's, unmasked (RFC 6455 §5.1).
+
+    Raises:
+        UnicodeEncodeError: the text holds a lone surrogate, which UTF-8 cannot carry.
+    """
+    opcode, payload = (TEXT, data.encode()) if isinstance(data, str) else (BINARY, bytes(data))
+    size = len(payload)
+    if size < 126:
+        header = bytes((0x80 | opcode, size))
+    elif size < 1 << 16:
+        header = struct.pack("!BBH", 0x80 | opcode, 126, size)
+    else:
+        header = struct.pack("!BBQ", 0x80 | opcode, 127, size)
+    return PreparedFrame(header + payload)

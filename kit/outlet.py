@@ -1,7 +1,7 @@
 """The fast lane out of the server: a message is framed once for all its receivers, and what is due in one turn of the loop is written together.
 
 An app that tells many connections the same thing pays, for each of them, an ASGI message, a frame and a write. Here a
-message is framed once (`prepared`), put down for each connection (`Outlet.write`, `Turn.write`), and at the end of the
+message is framed once (`kit.frames.prepared`), put down for each connection (`Outlet.write`, `Turn.write`), and at the end of the
 turn of the loop what is due for a connection goes to its transport in one write, joined once for all connections that
 are owed the same.
 """
@@ -10,40 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import struct
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NewType, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from kit.frames import BINARY, TEXT, describe_frame
+from kit.frames import PreparedFrame, describe_frame
 from kit.printable import human_bytes, quoted
 from kit.timeline import PREVIEW_CHARACTERS, Payload, Timeline
 
 if TYPE_CHECKING:
     from kit.taps import WireTap
 
-__all__ = ["Outlet", "PreparedFrame", "Turn", "prepared"]
+__all__ = ["Outlet", "Turn"]
 
 DETAILED_CONNECTIONS = 16
 DUE_LIMIT_BYTES = 256 * 1024
-
-PreparedFrame = NewType("PreparedFrame", bytes)
-
-
-def prepared(data: str | bytes) -> PreparedFrame:
-    """``data`` as one whole frame for any number of receivers: final, uncompressed and, as a server's, unmasked (RFC 6455 §5.1).
-
-    Raises:
-        UnicodeEncodeError: the text holds a lone surrogate, which UTF-8 cannot carry.
-    """
-    opcode, payload = (TEXT, data.encode()) if isinstance(data, str) else (BINARY, bytes(data))
-    size = len(payload)
-    if size < 126:
-        header = bytes((0x80 | opcode, size))
-    elif size < 1 << 16:
-        header = struct.pack("!BBH", 0x80 | opcode, 126, size)
-    else:
-        header = struct.pack("!BBQ", 0x80 | opcode, 127, size)
-    return PreparedFrame(header + payload)
 
 
 class Wire(Protocol):

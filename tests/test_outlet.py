@@ -14,7 +14,8 @@ from websockets.asyncio.client import connect as websockets_connect
 from websockets.exceptions import ConnectionClosed
 
 from kit import Server, connect, serve
-from kit.outlet import DETAILED_CONNECTIONS, DUE_LIMIT_BYTES, Outlet, prepared
+from kit.frames import prepared
+from kit.outlet import DETAILED_CONNECTIONS, DUE_LIMIT_BYTES, Outlet
 from kit.timeline import Entry
 
 Script = Callable[[WebSocket, Outlet], Awaitable[None]]

@@ -7,13 +7,14 @@ import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from kit.frames import prepared
 from kit.hub.delivery import Delivery
 from kit.hub.message import Gap, Joined, Left
 
 if TYPE_CHECKING:
     from kit.hub.member import Member
 
-__all__ = ["Audience", "prepare"]
+__all__ = ["Audience"]
 
 INBOX_LIMIT = 4096
 
@@ -81,7 +82,7 @@ class Audience:
         for (turn, enveloped, presence), lane in list(self._lanes.items()):
             if of_presence and not presence:
                 continue
-            frame = delivery.frame(enveloped, prepare)
+            frame = delivery.frame(enveloped, prepared)
             if frame is not None and (left := turn.write(lane, frame)):
                 self._fall_behind([lane[outlet] for outlet in left])
         for member in list(self._queued):
@@ -111,10 +112,3 @@ class Audience:
 
     def _lane_of(self, member: Member) -> Lane:
         return (getattr(member.outlet, "turn", None), member.enveloped, member.wants_presence)
-
-
-def prepare(data: str | bytes) -> Any:
-    """A frame for the fast lane of `kit.outlet`."""
-    from kit.outlet import prepared
-
-    return prepared(data)

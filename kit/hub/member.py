@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from kit.hub.audience import Audience, prepare
+from kit.frames import prepared
+from kit.hub.audience import Audience
 from kit.hub.backlog import TOO_SLOW_CODE, Backlog, Policy
 from kit.hub.catch_up import caught_up, is_known
 from kit.hub.delivery import Delivery
@@ -259,7 +260,7 @@ class Member:
         await self._until_writable()
         space_bytes = _AT_ONCE_BYTES - self.outlet.pending_bytes
         while self.waiting and space_bytes > 0:
-            frame = self._backlog.take().frame(self.enveloped, prepare)
+            frame = self._backlog.take().frame(self.enveloped, prepared)
             if frame is not None:
                 space_bytes -= len(frame)
                 if not self.outlet.write(frame):

@@ -22,12 +22,10 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
-from kit import serve
-from kit.outlet import Outlet, prepared
+from kit import Hub, serve
 
 DOCUMENTATION, OURS = "the documentation's", "ours"
 PATH, PATH_SOCKETIO = "/ws", "/socket.io/?EIO=4&transport=websocket"
-SLOW_LIMIT_BYTES = 1 << 20
 
 
 @dataclass
@@ -152,47 +150,30 @@ async def socketio() -> AsyncIterator[Variant]:
         yield Variant(port, lambda message: server.emit("message", message), PATH_SOCKETIO, "40")
 
 
-class Room:
-    """The least that can stand for a room of the hub: who is in it, and that a peer which does not read is dropped."""
-
-    def __init__(self) -> None:
-        self.outlets: dict[Outlet, None] = {}
-
-    @contextlib.contextmanager
-    def joined(self, websocket: WebSocket) -> AsyncIterator[None]:
-        outlet = websocket.scope["extensions"]["kit.outlet"]["outlet"]
-        self.outlets[outlet] = None
-        try:
-            yield
-        finally:
-            self.outlets.pop(outlet, None)
-
-    async def publish(self, message: str) -> None:
-        frame = prepared(message)
-        if not self.outlets:
-            return
-        for outlet in next(iter(self.outlets)).turn.write(self.outlets, frame):
-            if outlet.pending_bytes > SLOW_LIMIT_BYTES:
-                outlet.abort()
-                del self.outlets[outlet]
-            else:
-                outlet.write(frame)
-
-
 @contextlib.asynccontextmanager
 async def ours() -> AsyncIterator[Variant]:
-    """The kit's server, recording, nothing displayed. The seam: once there is a hub, `hub.join` and `hub.publish` go in `Room`'s place."""
-    app, room = FastAPI(), Room()
+    """The kit's hub on the kit's server, recording, nothing displayed."""
+    hub = Hub()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with hub:
+            yield
+
+    app = FastAPI(lifespan=lifespan)
 
     @app.websocket(PATH)
     async def endpoint(websocket: WebSocket) -> None:
         await websocket.accept()
-        with room.joined(websocket), contextlib.suppress(WebSocketDisconnect):
-            while True:
-                await websocket.receive_text()
+        async with hub.join(websocket, "room"):
+            async for _ in websocket.iter_text():
+                pass
+
+    async def publish(message: str) -> None:
+        await hub.publish("room", message)
 
     async with serve(app, port=0, max_connections=5_000, ping_interval_seconds=None) as server:
-        yield Variant(server.port, room.publish, run=server.run)
+        yield Variant(server.port, publish, run=server.run)
 
 
 VARIANTS: dict[str, Callable[[], contextlib.AbstractAsyncContextManager[Variant]]] = {

@@ -1,6 +1,7 @@
 // What all panels share: building DOM out of text only, the tie to the kernel, and logs that stay bounded.
 
 const ROWS_LIMIT = 500;
+const RESUMED_AT_ONCE = 40;
 const APPEARING_AT_ONCE = 8; // more new rows in one frame than an eye follows just stand there
 
 /** An element with attributes, listeners (onclick …) and children; strings become text, never markup. */
@@ -198,10 +199,12 @@ function scrollingLog(label, emptyText, { controls = true } = {}) {
   const pause = h("button", { type: "button", class: "kit-button kit-pause", "data-local": "1", "aria-pressed": "false", title: "Hold what is new back" }, "Pause");
   pause.addEventListener("click", () => {
     const paused = held === null;
-    const back = held ?? new Map();
-    held = paused ? new Map() : null;
+    const back = held;
+    held = paused ? new Map(due) : null;
+    due.clear();
     if (anew && !paused) reset();
-    for (const args of back.values()) put(...args);
+    if (back) for (const [key, args] of back) due.set(key, args);
+    putDue();
     pause.setAttribute("aria-pressed", String(paused));
     pause.textContent = paused ? "Resume" : "Pause";
   });
@@ -213,13 +216,22 @@ function scrollingLog(label, emptyText, { controls = true } = {}) {
   const clear = h("button", { type: "button", class: "kit-button kit-clear", "data-local": "1", title: "Clear this list" }, "Clear");
   clear.addEventListener("click", () => removeAll());
 
+  const due = new Map(); // what was held back, put a few rows a frame: the page goes on answering
+  function putDue() {
+    const some = [...due.values()].slice(0, RESUMED_AT_ONCE);
+    for (const args of some) due.delete(args[0]);
+    for (const args of some) putNow(...args);
+    if (due.size) requestAnimationFrame(putDue);
+  }
   function put(key, row, words, { says = true } = {}) {
-    if (held) {
-      held.set(key, [key, row, words, { says }]);
-      keepNewest(held, ROWS_LIMIT);
-      pause.textContent = `Resume · ${held.size} new`;
-      return;
-    }
+    if (held || due.size) {
+      const later = held ?? due;
+      later.set(key, [key, row, words, { says }]);
+      keepNewest(later, ROWS_LIMIT);
+      if (held) pause.textContent = `Resume · ${held.size} new`;
+    } else putNow(key, row, words, { says });
+  }
+  function putNow(key, row, words, { says }) {
     if (says) empty.hidden = true;
     row.hidden = !matches(words, wanted);
     const before = rows.get(key);
@@ -236,6 +248,7 @@ function scrollingLog(label, emptyText, { controls = true } = {}) {
   }
   function reset() {
     anew = held !== null;
+    due.clear();
     if (anew) held.clear();
     else removeAll();
   }

@@ -217,7 +217,13 @@ class Hub:
         if presence and not envelope:
             raise ValueError("presence=True needs envelope=True: a message that is sent unchanged cannot be told from a notice.")
         backlogs = self._backlogs(check_room(room), policy, queue)
-        details = {"name": check_name(name), "metadata": check_metadata(metadata), "envelope": envelope, "presence": presence}
+        details = {
+            "name": check_name(name),
+            "metadata": check_metadata(metadata),
+            "envelope": envelope,
+            "presence": presence,
+            "capacity": queue or self._limits.messages,
+        }
         return Member(self, websocket, room, backlogs, policy=policy, since=as_position(since), **details)
 
     # Looking.
@@ -238,6 +244,7 @@ class Hub:
             detail="" if self._rooms is None else self._rooms.detail,
             dropped=sum(room.dropped for room in rooms) + (0 if self._rooms is None else self._rooms.dropped_before),
             rooms=tuple(rooms),
+            left=() if self._rooms is None else tuple(self._rooms.left),
             **{name: counts.get(name, 0) for name in names},
         )
 
@@ -261,10 +268,10 @@ class Hub:
         if self._rooms is None or self._loop is None:
             return
         if asyncio.get_running_loop() is self._loop:
-            _leave(self._rooms, leaving)
+            self._rooms.leave(leaving)
             return
         with contextlib.suppress(RuntimeError, LoopStopped):  # the hub's loop has ended, and the rooms with it
-            self._loop.call_soon_threadsafe(_leave, self._rooms, leaving)
+            self._loop.call_soon_threadsafe(self._rooms.leave, leaving)
             await run_on(self._loop, asyncio.sleep(0))
 
     def _count(self, what: str) -> None:
@@ -288,6 +295,8 @@ class Hub:
             rooms.counts["failed"] += 1
             raise
         rooms.counts["published"] += 1
+        if here is not None:
+            here.published += 1
         await self._give_way(len(payload))
         return position
 
@@ -309,7 +318,7 @@ class Hub:
         try:
             subscriber.begin(*await rooms.join(room, subscriber.since))
         except BaseException:
-            _leave(rooms, subscriber)
+            rooms.leave(subscriber)
             raise
 
     async def _close(self) -> None:
@@ -339,13 +348,6 @@ class Hub:
 
 async def _admit(rooms: Rooms, member: Member) -> Audience:
     return rooms.open_room(member.room).add_member(member)
-
-
-def _leave(rooms: Rooms, leaving: Subscriber | Member) -> None:
-    room = rooms.get(leaving.room)
-    if room is not None:
-        room.remove(leaving)
-        rooms.close_if_empty(room)
 
 
 def _check_positive(**values: float) -> None:

@@ -43,6 +43,7 @@ class Member:
         name: for people to read.
         metadata: what others see of it.
         policy: what happens when it does not take its messages fast enough.
+        capacity: messages that may wait for it.
         enveloped: whether it gets JSON with room and position instead of the payload unchanged.
         missed, recovered: what ``since=`` brought, as in `Subscriber`.
         socket_id: the same for all members of one WebSocket.
@@ -63,6 +64,7 @@ class Member:
         metadata: Mapping[str, Any],
         envelope: bool,
         presence: bool,
+        capacity: int,
     ) -> None:
         self.room = room
         self.id = hub._next_id()
@@ -71,6 +73,7 @@ class Member:
         self.enveloped = envelope
         self.wants_presence = presence
         self.policy = policy
+        self.capacity = capacity
         self.since = since
         self.missed: int | None = 0
         self.recovered = False

@@ -18,9 +18,9 @@ from kit.hub.presence import Present
 from kit.hub.statistics import QueueStatistics, RoomStatistics
 from kit.hub.subscriber import Subscriber
 
-__all__ = ["Room"]
+__all__ = ["Room", "queue_of"]
 
-QUEUES_SHOWN = 50
+QUEUES_SHOWN = 200
 
 
 class Room:
@@ -32,6 +32,8 @@ class Room:
         joined: whether the broker delivers it.
         begun: where it was when the broker joined it.
         position: of the last message since then.
+        published: messages that this hub sent to it.
+        gaps: times that the broker lost messages of it.
         turn: held by one publisher at a time while somebody here may block publishers.
     """
 
@@ -41,6 +43,8 @@ class Room:
         self.joined = False
         self.begun: Position | None = None
         self.position: Position | None = None
+        self.published = 0
+        self.gaps = 0
         self.turn = asyncio.Lock()
         self._loop = loop
         self._subscribers: dict[Subscriber, None] = {}
@@ -82,8 +86,8 @@ class Room:
             self._audiences[member.loop] = Audience(self.name, member.loop, self._loop)
         return self._audiences[member.loop]
 
-    def remove(self, leaving: Subscriber | Member) -> None:
-        """Deliver to it no more, and tell the others; safe to call twice."""
+    def remove(self, leaving: Subscriber | Member) -> bool:
+        """Deliver to it no more, and tell the others; False when it was not here any more."""
         self._blocking.pop(leaving, None)
         if leaving in self._subscribers:
             del self._subscribers[leaving]
@@ -93,8 +97,9 @@ class Room:
                 del self._audiences[leaving.loop]
             self.deliver(Delivery(Left(self.name, leaving.id, leaving.name, leaving.metadata)))
         else:
-            return
+            return False
         self._dropped_before += leaving.dropped
+        return True
 
     def knows(self, position: Position) -> bool:
         """Whether the message at ``position`` came already, or is older than the room's joining: brokers may bring one twice, or late."""
@@ -145,7 +150,9 @@ class Room:
         return RoomStatistics(
             name=self.name,
             position=self.position or self.begun,
+            published=self.published,
             received=self._received,
+            gaps=self.gaps,
             subscribers=len(self._subscribers),
             members=len(self._members),
             behind=sum(audience.count_behind for audience in list(self._audiences.values())),
@@ -156,10 +163,8 @@ class Room:
         )
 
     def _queues(self) -> Iterator[QueueStatistics]:
-        for each in list(self._subscribers):
-            yield QueueStatistics("subscriber", "", each.policy, each.waiting, each.waiting_bytes, each.dropped)
-        for each in list(self._members.values()):
-            yield QueueStatistics("member", each.name, each.policy, each.waiting, each.waiting_bytes, each.dropped)
+        yield from map(queue_of, list(self._subscribers))
+        yield from map(queue_of, list(self._members.values()))
 
     def _disconnect(self, slow: Subscriber | Member, reason: str) -> None:
         if isinstance(slow, Member):
@@ -167,6 +172,12 @@ class Room:
         else:
             slow.disconnect(reason)
         self._blocking.pop(slow, None)
+
+
+def queue_of(each: Subscriber | Member) -> QueueStatistics:
+    """A snapshot of one queue, from any loop."""
+    kind, name, ended = ("member", each.name, each.ended) if isinstance(each, Member) else ("subscriber", "", each.disconnected)
+    return QueueStatistics(each.id, kind, name, each.policy, each.waiting, each.waiting_bytes, each.dropped, each.capacity, ended)
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: object, *arguments: object) -> None:

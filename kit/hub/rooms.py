@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Coroutine
 from typing import Any
 
 from kit.hub.broker import Broker
 from kit.hub.catch_up import is_known
 from kit.hub.delivery import Delivery
+from kit.hub.member import Member
 from kit.hub.message import Gap, Position, Stored
-from kit.hub.room import Room
-from kit.hub.statistics import BrokerState
+from kit.hub.room import Room, queue_of
+from kit.hub.statistics import BrokerState, QueueStatistics
+from kit.hub.subscriber import Subscriber
 
 __all__ = ["Rooms"]
+
+_LEFT_SHOWN = 100
 
 
 class Rooms:
@@ -24,6 +28,7 @@ class Rooms:
         broker_state, detail: what the broker said last of its connection.
         counts: what has happened, by the names of `HubStatistics`.
         dropped_before: messages dropped in rooms that are gone.
+        left: who was let go last, as in `HubStatistics`.
     """
 
     def __init__(self, broker: Broker) -> None:
@@ -31,6 +36,7 @@ class Rooms:
         self.detail = ""
         self.counts: Counter[str] = Counter()
         self.dropped_before = 0
+        self.left = deque[tuple[str, QueueStatistics]](maxlen=_LEFT_SHOWN)
         self._broker = broker
         self._loop = asyncio.get_running_loop()
         self._rooms: dict[str, Room] = {}
@@ -67,7 +73,15 @@ class Rooms:
         missed = None if since is None else await self._broker.history(room.name, since)
         return (None if missed is None else self._decoded(room.name, missed)), position or room.begun
 
-    def close_if_empty(self, room: Room) -> None:
+    def leave(self, leaving: Subscriber | Member) -> None:
+        """Take ``leaving`` out of its room; safe to call twice."""
+        room = self._rooms.get(leaving.room)
+        if room is not None:
+            if room.remove(leaving):
+                self.left.append((room.name, queue_of(leaving)))
+            self._close_if_empty(room)
+
+    def _close_if_empty(self, room: Room) -> None:
         """Let the broker leave a room that nobody is in."""
         if room.empty:
             self._start(self._close(room))
@@ -101,6 +115,7 @@ class Rooms:
         self.counts["gaps"] += 1
         for here in self.all():
             if room in (None, here.name):
+                here.gaps += 1
                 here.deliver(Delivery(Gap(here.name, reason)))
 
     def poison(self, room: str | None, why: str) -> None:

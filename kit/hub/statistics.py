@@ -15,20 +15,26 @@ class QueueStatistics(NamedTuple):
     """One subscriber's or member's queue.
 
     Attributes:
+        id: unique among all subscribers and members of all hubs; those of one hub end in rising numbers.
         kind: ``"subscriber"`` or ``"member"``.
         name: a member's name, empty for a subscriber.
         policy: what happens when it is full.
         waiting: messages in it.
         waiting_bytes: and their bytes.
         dropped: messages that made room for newer ones.
+        capacity: messages that may wait in it.
+        ended: why it gets nothing more, in words; None while it does.
     """
 
+    id: str
     kind: str
     name: str
     policy: str
     waiting: int
     waiting_bytes: int
     dropped: int
+    capacity: int
+    ended: str | None
 
 
 class RoomStatistics(NamedTuple):
@@ -37,19 +43,23 @@ class RoomStatistics(NamedTuple):
     Attributes:
         name: the room's.
         position: of its last message, or where it was when the first one came.
+        published: messages that this hub sent to it since then.
         received: messages that the broker brought since then.
+        gaps: times that the broker lost messages of it.
         subscribers: how many there are.
         members: how many WebSockets have joined.
         behind: how many of those are served from a queue at the moment.
         waiting: messages in all queues.
         waiting_bytes: and their bytes.
         dropped: messages that made room for newer ones.
-        queues: the fullest queues, at most 50.
+        queues: the fullest queues, at most 200.
     """
 
     name: str
     position: Position | None
+    published: int
     received: int
+    gaps: int
     subscribers: int
     members: int
     behind: int
@@ -76,6 +86,7 @@ class HubStatistics(NamedTuple):
         poison: things from the broker that no hub wrote.
         reconnects: times that the broker was found again.
         rooms: those that somebody is in.
+        left: who was let go last, with the room's name, at most 100.
     """
 
     url: str
@@ -91,3 +102,4 @@ class HubStatistics(NamedTuple):
     poison: int
     reconnects: int
     rooms: tuple[RoomStatistics, ...]
+    left: tuple[tuple[str, QueueStatistics], ...]

@@ -25,7 +25,9 @@ class Subscriber:
 
     Attributes:
         room: what it is subscribed to.
+        id: unique among all subscribers and members of all hubs.
         policy: what happens when it does not take its messages fast enough.
+        capacity: messages that may wait for it.
         since: the position it was asked to catch up from, or None.
         missed: how many messages were caught up at the beginning; None when it is not known how many were missed.
         recovered: whether everything after ``since`` was there: all of it comes first then, or none of it.
@@ -34,12 +36,14 @@ class Subscriber:
 
     def __init__(self, hub: Hub, room: str, backlog: Backlog, *, since: Position | None, presence: bool) -> None:
         self.room = room
+        self.id = hub._next_id()
         self.since = since
         self.missed: int | None = 0
         self.recovered = False
         self.position: Position | None = since
         self.wants_presence = presence
         self.policy = backlog.policy
+        self.capacity = backlog.limits.messages
         self._backlog = backlog
         self.disconnected: str | None = None
         self._hub = hub

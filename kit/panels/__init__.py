@@ -7,6 +7,7 @@ from kit.panels.chat import ChatPanel
 from kit.panels.conversation import ConversationPanel
 from kit.panels.frame import FramePanel
 from kit.panels.handler import HandlerPanel
+from kit.panels.hub import HubPanel
 from kit.panels.page import PagePanel
 from kit.panels.routes import RoutesPanel
 from kit.panels.sequence import SequencePanel
@@ -20,6 +21,7 @@ __all__ = [
     "ConversationPanel",
     "FramePanel",
     "HandlerPanel",
+    "HubPanel",
     "PagePanel",
     "RoutesPanel",
     "SequencePanel",

@@ -7,12 +7,13 @@ const ROOM_COLUMNS = [
   ["delivered", "Messages that the broker brought, from all processes"],
   ["dropped", "Messages that made room for newer ones in a full queue"],
   ["gaps", "Times that the broker lost messages of the room"],
-  ["newest", "The offset of the room's newest message"],
+  ["offset", "The place of the room's newest message in it"],
 ];
 const MEMBER_COLUMNS = ["name", "waiting", "dropped", "policy", "state"];
-const LESSON = [
-  'async with hub.join(websocket, "lobby", name="Ana"):\n    async for text in websocket.iter_text():\n        await hub.publish("lobby", text)',
-  'async with hub.subscribe("lobby") as subscriber:\n    await hub.publish("lobby", "hello")',
+const LESSONS = [
+  ["A handler joins its WebSocket to a room, after accept:", 'async with hub.join(websocket, "lobby", name="Ana"):\n    async for text in websocket.iter_text():\n        await hub.publish("lobby", text)'],
+  ["Any coroutine subscribes to it:", 'async with hub.subscribe("lobby") as subscriber:\n    async for message in subscriber:\n        print(message.data)'],
+  ["And whoever has the hub publishes:", 'await hub.publish("lobby", "hello")'],
 ];
 
 /** How full a queue is, from 0 to 100; a queue with anything in it is never drawn as empty. */
@@ -39,7 +40,7 @@ export function queueElement(row) {
 
 /** One member or subscriber of the chosen room; one that has ended says why. */
 export function memberElement(row) {
-  const cell = (name, ...children) => h("td", { role: "cell", class: `kit-hub-${name}`, "data-label": name }, ...children);
+  const cell = (name, ...children) => h("td", { role: "cell", class: `kit-hub-${name}${children[0] === "0" ? " kit-faint" : ""}`, "data-label": name }, ...children);
   return h(
     "tr",
     { role: "row", class: `kit-hub-member${row.ended ? " kit-hub-ended" : ""}` },
@@ -47,14 +48,19 @@ export function memberElement(row) {
     cell("waiting", row.ended ? h("span", { class: "kit-faint" }, row.waits) : queueElement(row)),
     cell("dropped", row.dropped),
     cell("policy", h("span", { class: "kit-code" }, row.policy)),
-    cell("state", pill(row.state, row.tone), row.reason && row.state !== row.reason.replace("it ", "") ? h("span", { class: "kit-hub-reason" }, row.reason) : null),
+    cell("state", pill(row.state, row.tone), row.reason ? h("span", { class: "kit-hub-reason" }, row.reason) : null),
   );
+}
+
+/** A count's label as it stands beside the count: 1 member, 2 members. */
+export function worded(label, count) {
+  return count === "1" && label.endsWith("s") ? label.slice(0, -1) : label;
 }
 
 /** One room: its name, which chooses it, and its counts. */
 export function roomElement(row, choose) {
   const button = h("button", { type: "button", class: "kit-hub-room", "aria-pressed": String(row.chosen), title: row.name, onclick: choose }, row.name);
-  const cells = row.counts.map(([label, count]) => h("td", { role: "cell", class: count === "0" ? "kit-faint" : "", "data-label": label }, count));
+  const cells = row.counts.map(([label, count]) => h("td", { role: "cell", class: count === "0" ? "kit-faint" : "", "data-label": worded(label, count) }, count));
   return h("tr", { role: "row", class: row.chosen ? "kit-hub-chosen" : "" }, h("th", { role: "rowheader", scope: "row" }, button), ...cells);
 }
 
@@ -145,13 +151,13 @@ function render({ model, el }) {
     totals.replaceChildren(...hub.totals.map(([label, number]) => h("div", {}, h("dd", {}, number), h("dt", {}, label))));
     tell(moreRooms, hub.more);
     hint.hidden = !hub.hint;
-    hint.replaceChildren(...prose(hub.hint), ...(hub.teaches ? LESSON.map((code) => h("pre", { class: "kit-hub-lesson" }, code)) : []));
+    hint.replaceChildren(...prose(hub.hint), ...(hub.teaches ? LESSONS.flatMap(([head, code]) => [h("div", { class: "kit-hub-lesson-head" }, head), h("pre", { class: "kit-hub-lesson" }, code)]) : []));
     panel.classList.toggle("kit-hub-empty", Boolean(hub.hint));
   }
 
   function showRoom(room) {
     chosen.hidden = !room.name;
-    roomName.textContent = room.name;
+    roomName.textContent = `Who is in ${room.name}`;
     roomText.textContent = room.text;
     tell(roomHint, room.hint);
     tell(moreMembers, room.more);

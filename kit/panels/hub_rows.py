@@ -12,7 +12,7 @@ __all__ = ["header_of", "in_order", "member_row", "room_row", "summary_of"]
 
 _TONES = {"connected": "good", "reconnecting": "warning", "failed": "bad", "closed": "muted"}
 _NOT_OPEN = "This hub is not open. In an app's lifespan: `async with hub:`, or in a cell: `await hub.open()`."
-_NOBODY = "Nobody is in a room yet. Let a handler join its WebSocket to one, or subscribe to it in a cell:"
+_NOBODY = "Nobody is in a room yet. A room is there as soon as somebody is in it."
 _DETAIL_CHARACTERS = 300
 
 
@@ -39,7 +39,7 @@ def room_row(room: RoomStatistics, *, chosen: bool) -> dict[str, Any]:
     counts = {"members": room.members, "subscribers": room.subscribers, "published": room.published, "delivered": room.received}
     counts |= {"dropped": room.dropped, "gaps": room.gaps}
     newest = "–" if room.position is None else f"{room.position.offset:,}"
-    labelled = [*((label, f"{count:,}") for label, count in counts.items()), ("newest", newest)]
+    labelled = [*((label, f"{count:,}") for label, count in counts.items()), ("offset", newest)]
     return {"id": room.name, "name": visible(room.name), "counts": labelled, "chosen": chosen}
 
 
@@ -58,12 +58,12 @@ def member_row(queue: QueueStatistics, *, gone: bool = False) -> dict[str, Any]:
         "kind": queue.kind,
         "waiting": 0 if ended else queue.waiting,
         "capacity": queue.capacity,
-        "waits": "nothing waits" if ended or not queue.waiting else f"{queue.waiting:,} of {queue.capacity:,}, {human_bytes(queue.waiting_bytes)}",
+        "waits": "–" if ended else "nothing waits" if not queue.waiting else f"{queue.waiting:,} of {queue.capacity:,}, {human_bytes(queue.waiting_bytes)}",
         "dropped": f"{queue.dropped:,}",
         "policy": queue.policy,
         "state": state,
         "tone": tone,
-        "reason": visible(queue.ended or "it left") if ended else "",
+        "reason": visible(queue.ended) if state == "ended" else "",
         "ended": ended,
         "gone": gone,
     }

@@ -46,3 +46,49 @@ def panel_of(notebook: Notebook) -> Locator:
 def row_of(panel: Locator, table: str, name: str) -> Locator:
     """The row of a table that has this name."""
     return panel.get_by_role("table", name=table).get_by_role("row").filter(has=panel.page.get_by_role("rowheader", name=name, exact=True))
+
+
+async def test_rooms_queues_and_endings_are_shown_live_and_chosen_by_mouse_keyboard_and_method(open_notebook: OpenNotebook) -> None:
+    async with open_notebook(APP, SHOW) as notebook:
+        await notebook.run_all()
+        panel = panel_of(notebook)
+        await expect(panel.get_by_role("status", name="broker")).to_have_text("connected")
+        await expect(panel).to_contain_text('async with hub.join(websocket, "lobby", name="Ana"):')
+        await notebook.execute(JOIN)
+        await expect(row_of(panel, "Rooms", "lobby").get_by_role("cell")).to_have_text(["2", "0", "1", "1", "0", "0", "1"])
+        await expect(row_of(panel, "Members", "Ben")).to_contain_text("nothing waits")
+        await expect(row_of(panel, "Members", "Ben")).to_contain_text("block")
+        await notebook.execute(SLOW)
+        await expect(panel.get_by_role("meter", name="20 of at most 20 messages wait for subscriber")).to_be_visible()
+        await expect(panel.get_by_role("table", name="Members")).to_contain_text("too slow: 40 messages (310 B) were waiting")
+
+        garden = panel.get_by_role("button", name="garden")
+        await garden.click()
+        await expect(panel.get_by_role("region", name="The chosen room")).to_contain_text("Who is in garden")
+        await expect(row_of(panel, "Members", "Fay")).to_contain_text("keeps up")
+        await expect(garden).to_have_attribute("aria-pressed", "true")
+        await garden.press("ArrowUp")
+        await expect(panel.get_by_role("button", name="lobby")).to_have_attribute("aria-pressed", "true")
+        await expect(panel.get_by_role("button", name="lobby")).to_be_focused()
+        await notebook.execute("panel.choose('garden')")
+        await expect(garden).to_have_attribute("aria-pressed", "true")
+        await notebook.execute("await fay.close()")
+        await expect(row_of(panel, "Members", "Fay")).to_contain_text("left")
+        await expect(panel).to_contain_text("Nobody of this hub is in “garden” now.")
+        assert notebook.page_errors == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+async def test_it_is_readable_in_both_themes_and_fits_a_narrow_window(open_notebook: OpenNotebook, dark: bool) -> None:
+    async with open_notebook(APP, SHOW, dark=dark) as notebook:
+        await notebook.run_all()
+        await expect(panel_of(notebook)).to_contain_text("Nobody is in a room yet.")
+        assert await faint_texts(notebook.page, least=4.5) == []
+        await notebook.execute(JOIN)
+        await notebook.execute(SLOW)
+        await expect(panel_of(notebook)).to_contain_text("too slow: 40 messages")
+        for width in (1000, 700, 520):
+            await notebook.page.set_viewport_size({"width": width, "height": 1000})
+            assert await faint_texts(notebook.page) == []
+            assert await panels_that_overflow(notebook.page) == []
+        await notebook.page.set_viewport_size({"width": 1000, "height": 1000})

@@ -52,15 +52,10 @@ export function memberElement(row) {
   );
 }
 
-/** A count's label as it stands beside the count: 1 member, 2 members. */
-export function worded(label, count) {
-  return count === "1" && label.endsWith("s") ? label.slice(0, -1) : label;
-}
-
 /** One room: its name, which chooses it, and its counts. */
 export function roomElement(row, choose) {
   const button = h("button", { type: "button", class: "kit-hub-room", "aria-pressed": String(row.chosen), title: row.name, onclick: choose }, row.name);
-  const cells = row.counts.map(([label, count]) => h("td", { role: "cell", class: count === "0" ? "kit-faint" : "", "data-label": worded(label, count) }, count));
+  const cells = row.counts.map(([label, count]) => h("td", { role: "cell", class: count === "0" ? "kit-faint" : "", "data-label": label }, count));
   return h("tr", { role: "row", class: row.chosen ? "kit-hub-chosen" : "" }, h("th", { role: "rowheader", scope: "row" }, button), ...cells);
 }
 

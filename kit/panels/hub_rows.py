@@ -26,7 +26,7 @@ def header_of(hub: HubStatistics, *, more_rooms: int) -> dict[str, Any]:
         "pill": hub.state,
         "tone": _TONES[hub.state],
         "detail": visible(hub.detail)[:_DETAIL_CHARACTERS],
-        "totals": [(label, f"{count:,}") for label, count in totals.items()],
+        "totals": _labelled(totals),
         "count": _counted(len(hub.rooms), "room"),
         "more": f'{_counted(more_rooms, "more room")} not in this list: panel.choose("name") shows any.' if more_rooms else "",
         "hint": "" if hub.rooms else _NOT_OPEN if hub.state == "closed" else _NOBODY,
@@ -39,8 +39,7 @@ def room_row(room: RoomStatistics, *, chosen: bool) -> dict[str, Any]:
     counts = {"members": room.members, "subscribers": room.subscribers, "published": room.published, "delivered": room.received}
     counts |= {"dropped": room.dropped, "gaps": room.gaps}
     newest = "–" if room.position is None else f"{room.position.offset:,}"
-    labelled = [*((label, f"{count:,}") for label, count in counts.items()), ("offset", newest)]
-    return {"id": room.name, "name": visible(room.name), "counts": labelled, "chosen": chosen}
+    return {"id": room.name, "name": visible(room.name), "counts": [*_labelled(counts), ("offset", newest)], "chosen": chosen}
 
 
 def in_order(queues: Iterable[QueueStatistics]) -> list[QueueStatistics]:
@@ -96,6 +95,11 @@ def _state_of(queue: QueueStatistics, ended: bool) -> tuple[str, str]:
 
 def _number_of(queue: QueueStatistics) -> int:
     return int(queue.id.rpartition("-")[2])
+
+
+def _labelled(counts: dict[str, int]) -> list[tuple[str, str]]:
+    """Each count with its label, which agrees with it: 1 member, 2 members."""
+    return [(label.removesuffix("s") if count == 1 else label, f"{count:,}") for label, count in counts.items()]
 
 
 def _counted(count: int, noun: str) -> str:

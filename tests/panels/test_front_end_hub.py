@@ -23,10 +23,6 @@ def test_the_arrow_keys_stop_at_both_ends_and_other_keys_do_nothing(run: Any) ->
     assert run("hub", f"{json.dumps(keys)}.map(([index, key]) => kit.stepped(index, key, 3))") == [1, 2, 0, 0, 2, None]
 
 
-def test_a_label_agrees_with_its_count(run: Any) -> None:  # noqa: F811
-    assert run("hub", '[kit.worded("members", "1"), kit.worded("members", "2"), kit.worded("offset", "1")]') == ["member", "members", "offset"]
-
-
 def test_a_member_is_text_and_its_bar_says_its_numbers(run: Any) -> None:  # noqa: F811
     made = run("hub", f"kit.memberElement({json.dumps(MEMBER)})")
     assert made["text"] == "Ana <b>20 of 40, 1.0 KiB0blockbehind"
@@ -44,7 +40,7 @@ def test_one_that_has_ended_says_why_instead_of_drawing_a_queue(run: Any) -> Non
 
 
 def test_a_room_is_a_button_that_says_whether_it_is_chosen(run: Any) -> None:  # noqa: F811
-    row = {"id": "lobby", "name": "lobby", "counts": [["members", "1"], ["gaps", "0"]], "chosen": True}
+    row = {"id": "lobby", "name": "lobby", "counts": [["member", "1"], ["gaps", "0"]], "chosen": True}
     made = run("hub", f"kit.roomElement({json.dumps(row)}, () => null)")
     button = made["children"][0]["children"][0]
     assert (button["tag"], button["aria-pressed"], button["text"]) == ("button", "true", "lobby")

@@ -99,8 +99,8 @@ async def test_each_room_has_its_counts_and_the_hub_their_totals(show: Show, eve
             await hub.publish("lobby", number)
             await hub.publish("garden", number)
         await hub.publish("nobody is here", 0)
-        await eventually(lambda: dict(map(tuple, seen.hub["totals"])).get("published") == "11")
-        expected = {"members": "0", "subscribers": "1", "published": "5", "delivered": "5", "dropped": "0", "gaps": "0", "offset": "5"}
+        await eventually(lambda: dict(map(tuple, seen.hub.get("totals", ()))).get("published") == "11")
+        expected = {"members": "0", "subscriber": "1", "published": "5", "delivered": "5", "dropped": "0", "gaps": "0", "offset": "5"}
         assert seen.rooms == {"lobby": expected, "garden": expected | {"dropped": "3"}}
         assert dict(map(tuple, seen.hub["totals"])) == {"published": "11", "delivered": "10", "dropped": "3", "gaps": "0"}
 
@@ -115,9 +115,9 @@ async def test_the_broker_s_state_is_a_word_with_its_reason_and_no_password_is_s
             await eventually(lambda state=state: seen.hub["pill"] == state)
             assert (seen.hub["tone"], seen.hub["detail"]) == (tone, f"{state}, as broker.example said")
         RestlessBroker.told.gap("lobby", "lost while away")
-        await eventually(lambda: seen.rooms["lobby"]["gaps"] == "1")
+        await eventually(lambda: seen.rooms["lobby"].get("gap") == "1")
         assert seen.hub["url"] == "restless://ana:…@broker.example/0"
-        assert ["reconnects", "1"] in [list(total) for total in seen.hub["totals"]]
+        assert ["reconnect", "1"] in [list(total) for total in seen.hub["totals"]]
         assert "spring-rain" not in f"{seen.front_end.messages} {panel.title}"
 
 
@@ -132,7 +132,7 @@ async def test_members_have_their_names_policies_and_queues_in_words(show: Show,
             await eventually(lambda: seen.members[subscriber]["waiting"] == 1)
         said = {name: (row["policy"], row["waits"], row["state"]) for name, row in seen.members.items() if row["kind"] == "member"}
         assert said == {"Ana": ("disconnect", "nothing waits", "keeps up"), "Ben": ("block", "nothing waits", "keeps up")}
-        assert seen.members[subscriber]["waits"] == "1 of 4, 7 B"
+        assert seen.members[subscriber]["waits"] == "1 of 4, 6 B"
         assert (seen.members[subscriber]["state"], seen.members[subscriber]["tone"]) == ("behind", "warning")
         await eventually(lambda: {row["state"] for row in seen.members.values()} == {"left"})
 
@@ -245,6 +245,6 @@ async def test_a_snapshot_says_the_same_in_a_saved_notebook(monkeypatch: pytest.
         HubPanel(hub).snapshot()
     text = shown[0]["text/plain"]
     assert "connected · 1 published, 1 delivered, 0 dropped, 0 gaps" in text
-    assert "lobby: 0 members, 1 subscribers, 1 published" in text
-    assert "(disconnect): behind, 1 of 1,000, 7 B" in text
+    assert "lobby: 0 members, 1 subscriber, 1 published" in text
+    assert "(disconnect): behind, 1 of 1,000, 6 B" in text
     assert "spring-rain" not in str(shown)

@@ -31,7 +31,9 @@ def distant(request: pytest.FixtureRequest) -> Place:
 PLACES: dict[str, Callable[[pytest.FixtureRequest], Place]] = {
     "memory": lambda _: Place("memory://", shared=False),
     "distant": distant,
+    "local": lambda _: Place(f"local://{secrets.token_hex(8)}", shared=True),
     "redis": lambda request: Place(request.getfixturevalue("redis_server").url, shared=True),
+    "postgres": lambda request: Place(request.getfixturevalue("postgres_server").url, shared=True),
 }
 
 

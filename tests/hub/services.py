@@ -12,7 +12,9 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 __all__ = ["Postgres", "Redis", "Service", "find_program"]
 
@@ -53,11 +55,14 @@ class Service:
         """As whom it runs, when the tests run as root."""
         return None
 
+    def as_user(self) -> dict[str, Any]:
+        """What `subprocess` needs to run a program as that user."""
+        return {"user": self.user, "group": pwd.getpwnam(self.user).pw_gid, "extra_groups": []} if self.user else {}
+
     def start(self) -> None:
         """Start it, or start it again; returns once it takes connections."""
         with (self.folder / "log").open("ab") as log:
-            as_user = {"user": self.user, "group": pwd.getpwnam(self.user).pw_gid, "extra_groups": []} if self.user else {}
-            self._process = subprocess.Popen(self.command, stdout=log, stderr=log, cwd=self.folder, start_new_session=True, **as_user)
+            self._process = subprocess.Popen(self.command, stdout=log, stderr=log, cwd=self.folder, start_new_session=True, **self.as_user())
         deadline = time.monotonic() + START_SECONDS
         while not self.ready():
             assert self._process.poll() is None, (self.folder / "log").read_text()
@@ -90,7 +95,7 @@ class Service:
         await asyncio.to_thread(self.start)
 
     @contextlib.contextmanager
-    def frozen(self):
+    def frozen(self) -> Iterator[None]:
         """It keeps its connections, and does nothing."""
         pids = self.pids()
         for pid in pids:
@@ -114,13 +119,10 @@ class Service:
 
 
 class Redis(Service):
-    """A redis-server that keeps an append-only file, or nothing at all."""
+    """A redis-server that keeps an append-only file, if it is durable."""
 
     programs = ("redis-server",)
-
-    def __init__(self, *, durable: bool = True) -> None:
-        super().__init__()
-        self._durable = durable
+    durable = True
 
     @property
     def url(self) -> str:
@@ -128,7 +130,7 @@ class Redis(Service):
 
     @property
     def command(self) -> list[str]:
-        settings = {"port": self.port, "bind": "127.0.0.1", "save": "", "appendonly": "yes" if self._durable else "no", "dir": self.folder}
+        settings = {"port": self.port, "bind": "127.0.0.1", "save": "", "appendonly": "yes" if self.durable else "no", "dir": self.folder}
         return [find_program("redis-server") or "", *(str(each) for name, value in settings.items() for each in (f"--{name}", value))]
 
     def greets(self, connection: socket.socket) -> bool:
@@ -145,9 +147,8 @@ class Postgres(Service):
         super().__init__()
         if self.user:
             shutil.chown(self.folder, self.user)
-        as_user = {"user": self.user, "group": pwd.getpwnam(self.user).pw_gid, "extra_groups": []} if self.user else {}
         initdb = [find_program("initdb") or "", "-D", str(self.folder / "data"), "-U", "kit", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C"]
-        subprocess.run(initdb, check=True, capture_output=True, cwd=self.folder, **as_user)
+        subprocess.run(initdb, check=True, capture_output=True, cwd=self.folder, **self.as_user())
 
     @property
     def user(self) -> str | None:

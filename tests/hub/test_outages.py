@@ -1,0 +1,242 @@
+"""What brokers do when their service is killed, frozen, cut off or written to by others: everything in order, or a Gap; and nothing hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from kit.hub import Gap, Hub, HubError, Message, PublishFailed, Subscriber
+from tests.hub.conftest import running
+from tests.hub.services import Postgres, Redis, Service
+
+pytestmark = pytest.mark.broker
+Eventually = Callable[..., Any]
+
+
+class ForgetfulRedis(Redis):
+    """One that writes nothing to the disk."""
+
+    durable = False
+
+
+SERVICES: dict[str, Callable[[], Service]] = {"redis": Redis, "postgres": Postgres}
+
+
+@pytest.fixture(scope="module", params=SERVICES)
+def service(request: pytest.FixtureRequest) -> Iterator[Service]:
+    """A server that tests may hurt, as long as it runs again when they end."""
+    yield from running(SERVICES[request.param], "To run this test: apt-get install redis-server postgresql")
+
+
+@pytest.fixture
+async def hub(service: Service) -> AsyncIterator[Hub]:
+    async with Hub(service.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def elsewhere(service: Service) -> AsyncIterator[Hub]:
+    async with Hub(service.url) as opened:
+        yield opened
+
+
+async def publish_numbers(hub: Hub, room: str, count: int) -> set[int]:
+    """Publish every number once, ten at a time; those that the broker took."""
+    taken: set[int] = set()
+    for first in range(0, count, 10):
+        numbers = range(first, first + 10)
+        results = await asyncio.gather(*(hub.publish(room, number) for number in numbers), return_exceptions=True)
+        taken |= {number for number, result in zip(numbers, results, strict=True) if not isinstance(result, PublishFailed)}
+        await asyncio.sleep(0.005)
+    return taken
+
+
+async def publish_until_taken(hub: Hub, room: str, message: Any) -> None:
+    async with asyncio.timeout(20.0):
+        while True:
+            try:
+                await hub.publish(room, message)
+                return
+            except PublishFailed:
+                await asyncio.sleep(0.05)
+
+
+async def take_until(subscriber: Subscriber, last: Any) -> list[Message | Gap]:
+    """Everything up to the message ``last``."""
+    items = [await subscriber.get(timeout=20.0)]
+    while not (isinstance(items[-1], Message) and items[-1].data == last):
+        items.append(await subscriber.get(timeout=20.0))
+    return items
+
+
+def numbers_of(items: list[Message | Gap]) -> list[int]:
+    return [item.data for item in items if isinstance(item, Message) and isinstance(item.data, int)]
+
+
+def in_order(numbers: list[int]) -> bool:
+    return all(before < after for before, after in itertools.pairwise(numbers))
+
+
+async def test_killed_and_back_after_a_second_everything_that_was_taken_arrives_in_order(hub: Hub, elsewhere: Hub, service: Service, room: str) -> None:
+    async with hub.subscribe(room) as subscriber:
+        publishing = asyncio.create_task(publish_numbers(elsewhere, room, 1000))
+        await subscriber.get(timeout=5.0)
+        await service.killed_for(1.0)
+        taken = await publishing
+        await publish_until_taken(elsewhere, room, "the end")
+        items = await take_until(subscriber, "the end")
+    numbers = numbers_of(items)
+    assert len(taken) >= 980, "one batch of each hub was on its way"
+    assert in_order(numbers)
+    assert taken - {0} <= set(numbers)
+    assert not [item for item in items if isinstance(item, Gap)]
+    assert (hub.state, hub.statistics().reconnects) == ("connected", 1)
+
+
+async def test_the_state_says_what_happens(hub: Hub, service: Service, room: str, eventually: Eventually) -> None:
+    async with hub.subscribe(room):
+        service.kill()
+        await eventually(lambda: hub.state == "reconnecting")
+        await eventually(lambda: hub.statistics().detail)
+        await asyncio.to_thread(service.start)
+        await eventually(lambda: hub.state == "connected", within_seconds=10.0)
+
+
+async def test_a_frozen_server_is_found_within_ten_seconds_and_nothing_is_lost(
+    hub: Hub, elsewhere: Hub, service: Service, room: str, eventually: Eventually
+) -> None:
+    async with hub.subscribe(room) as subscriber:
+        await elsewhere.publish(room, 1)
+        with service.frozen():
+            publishing = asyncio.create_task(elsewhere.publish(room, 2))
+            await eventually(lambda: hub.state == elsewhere.state == "reconnecting", within_seconds=10.0)
+            assert "frozen" in hub.statistics().detail
+            with pytest.raises(PublishFailed, match=r"did not take the message within 5 s; it is"):
+                await publishing
+        await eventually(lambda: hub.state == elsewhere.state == "connected", within_seconds=15.0)
+        await publish_until_taken(elsewhere, room, 3)
+        items = await take_until(subscriber, 3)
+    assert [number for number in numbers_of(items) if number != 2] == [1, 3], "2 was on its way: nobody knows"
+    assert not [item for item in items if isinstance(item, Gap)]
+
+
+async def test_what_was_published_while_a_hub_was_cut_off_is_brought_when_it_is_back(hub: Hub, elsewhere: Hub, service: Service, room: str) -> None:
+    async with hub.subscribe(room) as subscriber:
+        publishing = asyncio.create_task(publish_numbers(elsewhere, room, 1000))
+        items = []
+        for _ in range(5):
+            items.append(await subscriber.get(timeout=5.0))
+            await drop_connections(service)
+        taken = await publishing
+        await publish_until_taken(elsewhere, room, "the end")
+        items += await take_until(subscriber, "the end")
+    numbers = numbers_of(items)
+    assert in_order(numbers)
+    assert taken <= set(numbers)
+    assert not [item for item in items if isinstance(item, Gap)]
+
+
+async def drop_connections(service: Service) -> None:
+    """Have the server end everybody's connection."""
+    if isinstance(service, Redis):
+        await redis_command(service, "CLIENT", "KILL", "TYPE", "normal")
+    else:
+        await sql(service, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'")
+
+
+async def redis_command(service: Service, *command: Any) -> Any:
+    from redis.asyncio import Redis as Client
+
+    async with Client.from_url(service.url) as client:
+        return await client.execute_command(*command)
+
+
+async def sql(service: Service, statement: str, *arguments: Any) -> None:
+    import psycopg
+
+    async with await psycopg.AsyncConnection.connect(service.url, autocommit=True) as connection:
+        await connection.execute(statement, arguments or None)
+
+
+async def test_a_room_that_the_service_has_lost_is_a_gap_and_goes_on(hub: Hub, elsewhere: Hub, service: Service, room: str) -> None:
+    async with hub.subscribe(room) as subscriber:
+        before = await elsewhere.publish(room, 1)
+        assert (await subscriber.get(timeout=5.0)).data == 1
+        if isinstance(service, Redis):
+            await redis_command(service, "FLUSHALL")
+        else:
+            await sql(service, "TRUNCATE kit_hub_rooms, kit_hub_messages")
+        after = await elsewhere.publish(room, 2)
+        gap, message = await take_until(subscriber, 2)
+    assert isinstance(gap, Gap)
+    assert "has lost the room" in gap.reason
+    assert message.position == after
+    assert before.epoch != after.epoch
+
+
+async def test_what_others_write_into_a_room_is_counted_and_skipped(hub: Hub, elsewhere: Hub, service: Service, room: str, eventually: Eventually) -> None:
+    async with hub.subscribe(room) as subscriber:
+        await elsewhere.publish(room, 1)
+        if isinstance(service, Redis):
+            await redis_command(service, "XADD", f"kit:stream:{room}", "*", "foreign", "entry")
+            await redis_command(service, "XADD", f"kit:stream:{room}", "*", "p", b"t\xff")
+        else:
+            write = "UPDATE kit_hub_rooms SET last = last + 1 WHERE room = %s"
+            await sql(service, write, room)
+            await sql(service, "INSERT INTO kit_hub_messages SELECT room, last, %s FROM kit_hub_rooms WHERE room = %s", b"t\xff", room)
+            await sql(service, "SELECT pg_notify('kit_hub', 'nonsense')")
+        await elsewhere.publish(room, 2)
+        assert numbers_of(await take_until(subscriber, 2)) == [1, 2]
+        await eventually(lambda: hub.statistics().poison == 2)
+
+
+async def test_nobody_listening_is_said_at_once(service: Service) -> None:
+    scheme = service.url.partition("://")[0]
+    with pytest.raises(HubError, match=r"at \w+://me:…@127\.0\.0\.1:1/0 cannot be used: .*(failed|refused)") as caught:
+        await Hub(f"{scheme}://me:secret@127.0.0.1:1/0").open()
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_service_that_is_frozen_from_the_start_is_given_up_on(service: Service) -> None:
+    with service.frozen(), pytest.raises(HubError, match=r"did not answer within 1 s|does not answer"):
+        await Hub(service.url, timeout_seconds=1.0).open()
+
+
+async def test_a_redis_without_a_file_forgets_and_a_gap_says_so(room: str, eventually: Eventually) -> None:
+    for service in running(ForgetfulRedis, "To run this test: apt-get install redis-server"):
+        async with Hub(service.url) as hub, hub.subscribe(room) as subscriber:
+            await hub.publish(room, 1)
+            await service.killed_for(0.0)
+            await publish_until_taken(hub, room, 2)
+            items = await take_until(subscriber, 2)
+            assert [type(item) for item in items] == [Message, Gap, Message]
+
+
+async def test_an_entry_from_the_far_future_ends_the_stream_s_epoch_and_not_the_room(redis_server: Redis, room: str) -> None:
+    """Redis takes no id that is smaller than the last one."""
+    async with Hub(redis_server.url) as hub, hub.subscribe(room) as subscriber:
+        await hub.publish(room, 1)
+        await redis_command(redis_server, "XADD", f"kit:stream:{room}", f"{2**63}-5", "foreign", "entry")
+        await redis_command(redis_server, "SET", f"kit:room:{room} 2", "not a hash")
+        await hub.publish(room, 2)
+        await hub.publish(f"{room} 2", 3)
+        assert numbers_of(await take_until(subscriber, 2)) == [1, 2]
+
+
+BAD_URLS = [
+    ("redis://localhost/notanumber", "a Redis database is a number"),
+    ("redis://localhost:port", 'expects a URL such as "redis://localhost:6379/0"'),
+    ("redis://localhost?protocol=3", "version 2 of the protocol only"),
+    ("postgresql://localhost/?nonsense=1", 'expects a URL such as "postgresql://user@localhost/database"'),
+    ("postgresql://localhost:port/x", 'expects a URL such as "postgresql://user@localhost/database"'),
+]
+
+
+@pytest.mark.parametrize(("url", "words"), BAD_URLS)
+def test_a_url_that_cannot_be_right_is_refused_before_anything_is_opened(url: str, words: str) -> None:
+    with pytest.raises(HubError, match=words):
+        Hub(url)

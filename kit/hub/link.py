@@ -62,7 +62,6 @@ class Book:
     def __init__(self, deliver: Deliver) -> None:
         self._deliver = deliver
         self._places: dict[str, Position | None] = {}
-        self._waiting: dict[asyncio.Future[None], tuple[str, Position]] = {}
 
     @property
     def places(self) -> dict[str, Position]:
@@ -80,7 +79,6 @@ class Book:
     def leave(self, room: str) -> None:
         """Deliver ``room`` no more."""
         self._places.pop(room, None)
-        self._wake()
 
     def begin(self, room: str, place: Position) -> None:
         """Deliver what comes after ``place``, if the room is still wanted."""
@@ -98,7 +96,6 @@ class Book:
             self._deliver.gap(room, f"messages {place.offset + 1} to {offset - 1} were gone before they could be read")
         self._places[room] = Position(epoch, offset)
         self._deliver.message(room, epoch, offset, payload)
-        self._wake()
 
     def found(self, room: str, place: Position) -> bool:
         """The service says where ``room`` is: note a new epoch. False when it has forgotten messages of this epoch."""
@@ -109,7 +106,6 @@ class Book:
             return False
         self._places[room] = Position(place.epoch, 0)
         self._deliver.gap(room, _BEGUN_ANEW)
-        self._wake()
         return True
 
     def skip(self, room: str, place: Position) -> None:
@@ -118,30 +114,10 @@ class Book:
         if known is not None and known.offset < place.offset:
             self._deliver.gap(room, f"messages {known.offset + 1} to {place.offset} were gone before they could be read")
             self._places[room] = place
-            self._wake()
 
     def poison(self, room: str | None, why: str) -> None:
         """Something came that no hub wrote."""
         self._deliver.poison(room, why)
-
-    async def reached(self, room: str, place: Position) -> None:
-        """Wait until everything up to ``place`` has been delivered, or never will be."""
-        if not self._has_reached(room, place):
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiting[waiter] = (room, place)
-            try:
-                await waiter
-            finally:
-                del self._waiting[waiter]
-
-    def _has_reached(self, room: str, place: Position) -> bool:
-        known = self._places.get(room)
-        return known is None or known.epoch != place.epoch or known.offset >= place.offset
-
-    def _wake(self) -> None:
-        for waiter, wanted in self._waiting.items():
-            if not waiter.done() and self._has_reached(*wanted):
-                waiter.set_result(None)
 
 
 _BEGUN_ANEW = "the broker has lost the room, and begun it anew: nobody knows what is missing"
@@ -263,15 +239,8 @@ class LinkedBroker:
                 self._start(lambda link: link.leave(room))
 
     async def history(self, room: str, since: Position) -> list[Stored] | None:
-        """All messages after ``since``, or None; once they have been delivered too, so that who asked can tell which of those it has."""
-        stored = await self._ask(lambda link: link.history(room, since))
-        if stored is not None:
-            try:
-                async with asyncio.timeout(self._limits.timeout_seconds):
-                    await self.book.reached(room, Position(since.epoch, stored[-1].offset if stored else since.offset))
-            except TimeoutError:
-                raise HubError(f"{self._name} did not bring the messages within {self._limits.timeout_seconds:g} s{self._because}.") from None
-        return stored
+        """All messages after ``since``, or None."""
+        return await self._ask(lambda link: link.history(room, since))
 
     # What links call.
 

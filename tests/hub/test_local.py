@@ -20,7 +20,7 @@ from kit.hub.local_server import MeetingPoint, frame
 Eventually = Callable[..., Any]
 ROOT = Path(__file__).parent.parent.parent
 
-# Another process: it opens the hub, publishes what stands on its lines, and prints what it is told.
+# Another process: it answers in another room, and prints what it has answered.
 OTHER = """
 import asyncio, sys
 from kit.hub import Hub
@@ -29,8 +29,8 @@ async def main(url):
     async with Hub(url) as hub, hub.subscribe("room") as subscriber:
         print("ready", flush=True)
         async for message in subscriber:
-            print(message.data, flush=True)
             await hub.publish("answers", message.data)
+            print(message.data, flush=True)
 
 asyncio.run(main(sys.argv[1]))
 """
@@ -91,6 +91,7 @@ async def test_a_process_that_is_frozen_while_it_serves_is_said_and_nothing_is_l
     async with another_process(url) as process, Hub(url) as hub, hub.subscribe("answers") as answers:
         await hub.publish("room", "before")
         assert (await answers.get(timeout=5.0)).data == "before"
+        assert await asyncio.wait_for(process.stdout.readline(), 5.0) == b"before\n"
         process.send_signal(signal.SIGSTOP)
         publishing = asyncio.create_task(hub.publish("room", "meanwhile"))
         await eventually(lambda: hub.state == "reconnecting", within_seconds=10.0)

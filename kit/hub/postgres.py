@@ -110,7 +110,7 @@ class PostgresLink:
         self._at_once = MOST_AT_ONCE
 
     async def begin(self, url: str) -> None:
-        """Connect, see that the tables are there, listen, and find out where the rooms are."""
+        """Connect, see that the tables are there, and listen; the first beat finds out where the rooms are."""
         for _ in range(2):
             connection = await psycopg.AsyncConnection.connect(url, autocommit=True, row_factory=tuple_row, client_encoding="utf8")
             self._connections.append(connection)
@@ -119,8 +119,6 @@ class PostgresLink:
         ((self._timeline,),) = await self._ask("SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)")
         await self._writing.execute(FORGET)
         await self._listening.execute(f"LISTEN {CHANNEL}")
-        for room in self._book.places:
-            await self._find(self._writing, room)
 
     async def read(self) -> None:
         """Wait for notifications; those that come while a room is read wait inside psycopg."""
@@ -128,6 +126,8 @@ class PostgresLink:
             due: dict[str, None] = {}
             async for notification in self._listening.notifies(stop_after=1):
                 due |= dict.fromkeys(self._meant(notification.payload))
+            if self._own in due:
+                due = dict.fromkeys(await self._changed())
             for room in due:
                 while await self._bring(room):
                     pass
@@ -185,17 +185,23 @@ class PostgresLink:
                 await self._writing.execute(TABLES)
 
     def _meant(self, payload: str) -> Iterable[str]:
-        """The rooms to look at because of a notification: every one after an own beat, in case something was changed by hand."""
+        """The room to look at because of a notification; an own beat stands for all."""
         number, _, room = payload.partition(" ")
         if payload == self._own:
             self._broker.heard()
-            return self._book.places
+            return [payload]
         if number.isdecimal():
-            place = self._book.get(room)
-            return [room] if place is not None else []
+            return [] if self._book.get(room) is None else [room]
         if number != "beat":
             self._book.poison(None, f"the notification {quoted(payload)} is no hub's")
         return []
+
+    async def _changed(self) -> list[str]:
+        """The rooms that are not where they were read up to: after a reconnect, or when something was changed by hand."""
+        places = self._book.places
+        cursor = await self._listening.execute("SELECT room, epoch, last FROM kit_hub_rooms WHERE room = ANY(%s)", (list(places),))
+        found = {room: Position(epoch, last) for room, epoch, last in await cursor.fetchall()}
+        return [room for room, place in places.items() if found.get(room) != place]
 
     async def _bring(self, room: str) -> bool:
         """Deliver what is new in a room; True when there may be more."""
@@ -204,7 +210,7 @@ class PostgresLink:
             return False
         rows = await self._rows(self._listening, room, place.offset, self._at_once)
         if not rows or rows[0][0] != place.epoch or rows[0][1] < place.offset:
-            await self._find(self._listening, room)
+            await self._find(room)
             return True
         new = [row for row in rows if row[2] is not None]
         for epoch, _, number, payload in new:
@@ -213,11 +219,11 @@ class PostgresLink:
         self._at_once = max(1, self._at_once // 4) if size > BYTES_AT_ONCE else min(2 * self._at_once, MOST_AT_ONCE)
         return bool(new) and new[-1][2] < rows[0][1]
 
-    async def _find(self, connection: psycopg.AsyncConnection[Any], room: str) -> None:
+    async def _find(self, room: str) -> None:
         """Note where a room is; what the server has forgotten of an epoch spoils it."""
-        place = await self._place(connection, room)
+        place = await self._place(self._listening, room)
         while not self._book.found(room, place):
-            place = await self._place(connection, room, spoiled=place.epoch)
+            place = await self._place(self._listening, room, spoiled=place.epoch)
 
     async def _place(self, connection: psycopg.AsyncConnection[Any], room: str, *, spoiled: str = "") -> Position:
         cursor = await connection.execute(PLACE, {"room": room, "epoch": self._new_epoch(), "count": 0, "spoiled": spoiled})

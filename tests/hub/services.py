@@ -16,6 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
+import redis.asyncio
+
 __all__ = ["Postgres", "Redis", "Service", "find_program"]
 
 START_SECONDS = 30.0
@@ -113,6 +116,14 @@ class Service:
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         return [self._process.pid, *map(int, children.read_text().split() if children.exists() else ())]
 
+    async def run(self, *command: Any) -> Any:
+        """Do something there, as somebody who is no hub; what comes of it."""
+        raise NotImplementedError
+
+    async def drop_connections(self) -> None:
+        """Have it end everybody's connection."""
+        raise NotImplementedError
+
     def close(self) -> None:
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -136,6 +147,13 @@ class Redis(Service):
     def greets(self, connection: socket.socket) -> bool:
         connection.sendall(b"PING\r\n")
         return connection.recv(64).startswith(b"+PONG")
+
+    async def run(self, *command: Any) -> Any:
+        async with redis.asyncio.Redis.from_url(self.url) as client:
+            return await client.execute_command(*command)
+
+    async def drop_connections(self) -> None:
+        await self.run("CLIENT", "KILL", "TYPE", "normal")
 
 
 class Postgres(Service):
@@ -175,3 +193,13 @@ class Postgres(Service):
         content = b"\x00\x03\x00\x00user\x00kit\x00database\x00postgres\x00\x00"
         connection.sendall((len(content) + 4).to_bytes(4) + content)
         return connection.recv(1) == b"R"
+
+    async def run(self, *command: Any) -> Any:
+        statement, *values = command
+        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection:
+            cursor = await connection.execute(statement, values or None)
+            return await cursor.fetchall() if cursor.description else None
+
+    async def drop_connections(self) -> None:
+        others = "pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        await self.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")

@@ -46,9 +46,7 @@ def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @contextlib.asynccontextmanager
 async def another_process(url: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", OTHER, url, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL
-    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", OTHER, url, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL)
     try:
         assert await asyncio.wait_for(process.stdout.readline(), 20.0) == b"ready\n"
         yield process
@@ -144,8 +142,8 @@ async def test_without_the_secret_nobody_gets_in(monkeypatch: pytest.MonkeyPatch
 
 async def test_a_folder_that_others_may_enter_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(local_server.tempfile, "gettempdir", lambda: str(tmp_path))
+    folder = tmp_path / f"kit-hub-{os.getuid()}"
     async with Hub("local://name"):
-        (folder,) = tmp_path.iterdir()
         assert folder.stat().st_mode & 0o777 == 0o700
     folder.chmod(0o755)
     with pytest.raises(HubError, match="must be a folder of yours that nobody else may enter"):

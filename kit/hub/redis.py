@@ -126,6 +126,7 @@ class RedisLink:
         self._sha = b""
         self._mark = b""
         self._at_once = MOST_AT_ONCE
+        self._woken = False
 
     async def begin(self) -> None:
         """Connect, find out what this server remembers, and where the rooms are."""
@@ -140,6 +141,7 @@ class RedisLink:
     async def read(self) -> None:
         """Wait for all rooms' streams and the one with the own beats."""
         while True:
+            self._woken = False
             streams = {_stream(room): _id(place) for room, place in self._book.places.items()} | {self._own: self._own_id}
             (reply,) = await self._ask(self._reading, (b"XREAD", b"COUNT", self._at_once, b"BLOCK", 0, b"STREAMS", *streams, *streams.values()))
             size = 0
@@ -156,7 +158,9 @@ class RedisLink:
         """Find the room's place, then wake the reader, so that it waits for this stream too."""
         place = await self._place(room)
         self._book.begin(room, place)
-        await self.beat()
+        if not self._woken:  # several that join together wake it once
+            self._woken = True
+            await self.beat()
         return place
 
     async def leave(self, room: str) -> None:

@@ -107,12 +107,15 @@ async def test_the_state_says_what_happens(hub: Hub, service: Service, room: str
         await eventually(lambda: hub.state == "connected", within_seconds=10.0)
 
 
-async def test_a_frozen_server_is_found_within_ten_seconds_and_nothing_is_lost(
+async def test_a_frozen_server_is_found_within_ten_seconds_and_nothing_is_lost_and_hubs_can_be_closed(
     hub: Hub, elsewhere: Hub, service: Service, room: str, eventually: Eventually
 ) -> None:
     async with hub.subscribe(room) as subscriber:
         await elsewhere.publish(room, 1)
+        left = await Hub(service.url).__aenter__()
         with service.frozen():
+            async with asyncio.timeout(2.0):
+                await left.close()
             publishing = asyncio.create_task(elsewhere.publish(room, 2))
             await eventually(lambda: hub.state == elsewhere.state == "reconnecting", within_seconds=10.0)
             assert "frozen" in hub.statistics().detail

@@ -7,9 +7,10 @@ import contextlib
 import itertools
 from typing import Any
 
+from kit.hub.book import recovered
 from kit.hub.broker import BrokerLimits
 from kit.hub.errors import HubError
-from kit.hub.link import LinkedBroker, LinkLost, recovered
+from kit.hub.link import LinkedBroker, LinkLost
 from kit.hub.local_server import LocalServer, MeetingPoint, frame, read_frame
 from kit.hub.message import Position, Stored, check_room
 from kit.printable import quoted

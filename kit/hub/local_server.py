@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kit.hub.book import kept
 from kit.hub.broker import BrokerLimits
 from kit.hub.errors import HubError
-from kit.hub.link import kept
 from kit.hub.memory import MemoryBroker
 from kit.hub.message import Position
 

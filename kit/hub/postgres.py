@@ -13,9 +13,10 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
 
+from kit.hub.book import kept, recovered
 from kit.hub.broker import BrokerLimits, without_password
 from kit.hub.errors import HubError, PublishFailed
-from kit.hub.link import LinkedBroker, kept, recovered
+from kit.hub.link import LinkedBroker
 from kit.hub.message import Position, Stored
 from kit.printable import quoted
 

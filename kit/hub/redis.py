@@ -11,9 +11,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
+from kit.hub.book import kept, recovered
 from kit.hub.broker import BrokerLimits, without_password
 from kit.hub.errors import HubError, PublishFailed
-from kit.hub.link import LinkedBroker, LinkLost, kept, recovered
+from kit.hub.link import LinkedBroker, LinkLost
 from kit.hub.message import Position, Stored
 from kit.printable import quoted
 

@@ -84,7 +84,8 @@ return {epoch, string.format('%.0f', offset)}
 class RedisBroker(LinkedBroker):
     """One server, not a cluster; Redis 5 or later, or what speaks its protocol, with scripts and streams.
 
-    With ``appendonly yes`` a restart of Redis loses nothing. Without, every restart begins new epochs, and every subscriber gets a `Gap`.
+    With ``appendonly yes`` and ``appendfsync always`` a restart of Redis loses nothing. With any other setting it may have forgotten messages
+    that it had taken, and nobody could tell which: every restart begins new epochs, and every subscriber gets a `Gap`.
     A room's last 4,096 messages are kept, or the hub's ``history`` if that is more, and go a week after the last one.
     """
 
@@ -135,7 +136,9 @@ class RedisLink:
         await self._writing.connect()
         facts = b"\n".join(await self._ask(self._writing, (b"INFO", b"server"), (b"INFO", b"persistence"))).decode()
         info = dict(line.split(":", 1) for line in facts.splitlines() if ":" in line)
-        self._mark = b"aof" if info.get("aof_enabled") == "1" else info.get("run_id", "")[:12].encode()
+        (fsync,) = await self._ask(self._writing, (b"CONFIG", b"GET", b"appendfsync"), errors=True)  # not everybody may ask
+        remembers = info.get("aof_enabled") == "1" and fsync == [b"appendfsync", b"always"]
+        self._mark = b"aof" if remembers else info.get("run_id", "")[:12].encode()
         (self._sha,) = await self._ask(self._writing, (b"SCRIPT", b"LOAD", SCRIPT))
         await self._find(self._writing, list(self._book.places))
 

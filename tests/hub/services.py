@@ -141,7 +141,8 @@ class Redis(Service):
 
     @property
     def command(self) -> list[str]:
-        settings = {"port": self.port, "bind": "127.0.0.1", "save": "", "appendonly": "yes" if self.durable else "no", "dir": self.folder}
+        settings = {"port": self.port, "bind": "127.0.0.1", "save": "", "dir": self.folder}
+        settings |= {"appendonly": "yes", "appendfsync": "always"} if self.durable else {"appendonly": "no"}
         return [find_program("redis-server") or "", *(str(each) for name, value in settings.items() for each in (f"--{name}", value))]
 
     def greets(self, connection: socket.socket) -> bool:
@@ -180,7 +181,8 @@ class Postgres(Service):
 
     @property
     def command(self) -> list[str]:
-        settings = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "on"}
+        settings = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
+        settings |= {"fsync": "off", "full_page_writes": "off"}  # what the kernel has taken outlives a process that is killed
         return [
             find_program("postgres") or "",
             "-D",

@@ -94,7 +94,7 @@ def test_what_serves_and_connects_never_imports_panels(module: str) -> None:
 BROKER_MODULES = tuple(sorted({place.partition(":")[0] for place in BROKERS.values()}))
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("kit.hub") and name not in BROKER_MODULES])
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("kit.hub") and not name.startswith(BROKER_MODULES)])
 def test_the_hub_knows_its_brokers_by_their_urls_only(module: str) -> None:
     """So that a broker's package is needed only by whoever uses that broker."""
     assert [name for name in imports(module) if name.startswith(BROKER_MODULES) or name.partition(".")[0] in ("redis", "psycopg")] == []

@@ -23,6 +23,8 @@ BROKERS = {
     "postgresql": "kit.hub.postgres:PostgresBroker",
     "postgres": "kit.hub.postgres:PostgresBroker",
 }
+# What they need from elsewhere, as pip is asked for it.
+INSTALL = {"redis": "redis", "rediss": "redis", "postgresql": "'psycopg[binary]'", "postgres": "'psycopg[binary]'"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +114,9 @@ def open_url(url: str, limits: BrokerLimits) -> Broker:
     module, _, name = BROKERS[scheme].partition(":")
     try:
         return getattr(importlib.import_module(module), name)(url, limits)
-    except ModuleNotFoundError as error:
-        raise HubError(f"{scheme}:// needs the Python package {error.name!r}, which is not installed here. Install it, then create the hub again.") from error
+    except ImportError as error:  # psycopg is there, but what it needs is not: that too
+        package = INSTALL.get(scheme, error.name)
+        raise HubError(f"{scheme}:// needs a Python package that is not installed here: pip install {package}, then restart the kernel. ({error})") from error
 
 
 def without_password(url: str) -> str:

@@ -125,7 +125,7 @@ class Rooms:
 
     def state(self, name: BrokerState, detail: str) -> None:
         """Note how the broker's connection is."""
-        self.counts["reconnects"] += (self.broker_state, name) == ("reconnecting", "connected")
+        self.counts["reconnects"] += name == "connected" and self.broker_state in ("reconnecting", "failed")
         self.broker_state, self.detail = name, detail
 
     def _decoded(self, name: str, history: list[Stored]) -> list[Delivery]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import NamedTuple
 
 import pytest
 
 from kit.hub import Hub
 from kit.hub.broker import BROKERS
+from tests.hub.services import Postgres, Redis, Service, find_program
 
 
 class Place(NamedTuple):
@@ -26,10 +28,41 @@ def distant(request: pytest.FixtureRequest) -> Place:
 
 
 # A broker joins the contract here: a function of the request, which starts the service if it needs one.
-PLACES: dict[str, Callable[[pytest.FixtureRequest], Place]] = {"memory": lambda _: Place("memory://", shared=False), "distant": distant}
+PLACES: dict[str, Callable[[pytest.FixtureRequest], Place]] = {
+    "memory": lambda _: Place("memory://", shared=False),
+    "distant": distant,
+    "local": lambda _: Place(f"local://{secrets.token_hex(8)}", shared=True),
+    "redis": lambda request: Place(request.getfixturevalue("redis_server").url, shared=True),
+    "postgres": lambda request: Place(request.getfixturevalue("postgres_server").url, shared=True),
+}
 
 
-@pytest.fixture(params=PLACES)
+def running(kind: type[Service], advice: str) -> Iterator[Service]:
+    """A private server; without its programs the tests that want it are skipped, but not where all must run."""
+    missing = [name for name in kind.programs if find_program(name) is None]
+    if missing:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{' and '.join(missing)} not found on the PATH. {advice}")
+    service = kind()
+    try:
+        service.start()
+        yield service
+    finally:
+        service.close()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    """Shared by all tests that do not hurt it."""
+    yield from running(Redis, "To run this test: apt-get install redis-server")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """Shared by all tests that do not hurt it."""
+    yield from running(Postgres, "To run this test: apt-get install postgresql")
+
+
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.broker if name in ("redis", "postgres") else ()) for name in PLACES])
 def place_of_broker(request: pytest.FixtureRequest) -> Place:
     """Every broker in turn."""
     return PLACES[request.param](request)

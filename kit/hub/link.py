@@ -1,0 +1,311 @@
+"""What brokers that reach for a service share: reconnecting, a heartbeat, and what waits to be written."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from kit.hub.book import Book
+from kit.hub.broker import BrokerLimits, Deliver, without_password
+from kit.hub.errors import HubError, PublishFailed
+from kit.hub.message import Position, Stored
+from kit.hub.statistics import BrokerState
+
+__all__ = ["Link", "LinkLost", "LinkedBroker"]
+
+OUTBOX_BYTES, BATCH_MESSAGES, BATCH_BYTES = 16 << 20, 128, 1 << 20
+
+BEAT_SECONDS, SILENT_SECONDS = 2.0, 6
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, STEADY_SECONDS, FAILED_SECONDS = 0.05, 2.0, 5.0, 30.0
+
+
+class LinkLost(HubError):
+    """The connection to the service is over, or nothing has come over it for too long."""
+
+
+class Link(Protocol):
+    """One connection to a service, from its beginning to its loss; whatever it raises, except `HubError`, is its loss."""
+
+    async def read(self) -> None:
+        """Bring what comes to the `Book`, and every beat to ``LinkedBroker.heard``, for ever."""
+
+    async def publish(self, messages: list[tuple[str, bytes]]) -> list[Position | Exception]:
+        """Hand over messages in this order; what became of each."""
+
+    async def join(self, room: str) -> Position:
+        """Find or make the room's place, call ``Book.begin`` with it, and bring what comes after it."""
+
+    async def history(self, room: str, since: Position) -> list[Stored] | None:
+        """See `Broker.history`."""
+
+    async def beat(self) -> None:
+        """Send something that comes back through what ``read`` reads."""
+
+    async def leave(self, room: str) -> None:
+        """Bring ``room`` no more, if the service does this."""
+
+    def abort(self) -> None:
+        """Make everything that waits for the service fail soon."""
+
+    async def close(self) -> None:
+        """Let go of the connection, without waiting for the service."""
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    """Something to be done on a link, in its turn: a message to publish, or whatever ``ask`` does."""
+
+    ask: Callable[[Link], Awaitable[Any]] | None = None
+    room: str = ""
+    payload: bytes = b""
+    future: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def end(self, result: Any) -> None:
+        if self.future.done():
+            return
+        if isinstance(result, BaseException):
+            self.future.set_exception(result)
+            self.future.exception()  # nobody may be waiting any more
+        else:
+            self.future.set_result(result)
+
+
+class LinkedBroker:
+    """A broker over one `Link` after the other: subclasses say how to connect, which includes resuming ``book.places``.
+
+    Publishes that find no connection wait for it, at most ``timeout_seconds``. Those that were on their way when it was lost fail:
+    whether they arrived is not known.
+
+    Attributes:
+        state: ``"failed"`` after 30 s without a connection; it goes on trying.
+        book: the rooms.
+    """
+
+    service = "the broker"
+    advice = "Check the address, and that the service runs."
+
+    def __init__(self, url: str, limits: BrokerLimits) -> None:
+        self.state: BrokerState = "closed"
+        self.book: Book
+        self._url = url
+        self._limits = limits
+        self._life: asyncio.Task[None] | None = None
+        self._reason = ""
+
+    async def _connect(self) -> Link:
+        raise NotImplementedError
+
+    # What the hub calls.
+
+    async def open(self, deliver: Deliver) -> None:
+        """Connect, and wait for the first heartbeat."""
+        self.book = Book(deliver)
+        self._deliver = deliver
+        self._jobs: dict[_Job, None] = {}
+        self._waiting_bytes = 0
+        self._due = asyncio.Event()
+        self._beat = asyncio.Event()
+        self._opened = asyncio.get_running_loop().create_future()
+        self._life = asyncio.create_task(self._live(), name=f"{self.service} broker")
+        try:
+            async with asyncio.timeout(self._limits.timeout_seconds):
+                await self._opened
+        except TimeoutError:
+            raise HubError(f"{self._name} did not answer within {self._limits.timeout_seconds:g} s. {self.advice}") from None
+
+    async def close(self) -> None:
+        """Let go of the connection; who waits for it gets an error."""
+        life, self._life = self._life, None
+        if life is not None:
+            life.cancel()
+            await asyncio.gather(life, return_exceptions=True)
+            self.state = "closed"
+            for job in list(self._jobs):
+                job.end(PublishFailed("the hub was closed.", room=job.room) if job.ask is None else HubError("the hub was closed."))
+
+    async def publish(self, room: str, payload: bytes) -> Position:
+        """Hand over a message, together with others that are due."""
+        if self._life is None or self.state == "failed":
+            raise PublishFailed(f"nothing was published: {self._name} is {self.state}{self._because}.", room=room)
+        if self._waiting_bytes + len(payload) > OUTBOX_BYTES and self._jobs:
+            raise PublishFailed(f"nothing was published: too much waits for {self._name} already.", room=room)
+        self._waiting_bytes += len(payload)
+        try:
+            return await self._done(_Job(room=room, payload=payload))
+        except TimeoutError:
+            late = f"{self._name} did not take the message within {self._limits.timeout_seconds:g} s; it is {self.state}{self._because}."
+            raise PublishFailed(late, room=room) from None
+        finally:
+            self._waiting_bytes -= len(payload)
+
+    async def join(self, room: str) -> Position:
+        """Deliver ``room`` from now on."""
+        self.book.want(room)
+        try:
+            return await self._ask(lambda link: link.join(room))
+        except BaseException:
+            await self.leave(room)
+            raise
+
+    async def leave(self, room: str) -> None:
+        """Deliver it no more."""
+        if self._life is not None:
+            self.book.leave(room)
+            if self.state == "connected":
+                self._start(lambda link: link.leave(room))
+
+    async def history(self, room: str, since: Position) -> list[Stored] | None:
+        """All messages after ``since``, or None."""
+        return await self._ask(lambda link: link.history(room, since))
+
+    # What links call.
+
+    def heard(self) -> None:
+        """A beat came back."""
+        self._beat.set()
+
+    # One link after the other.
+
+    async def _live(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause, lost_at = FIRST_PAUSE_SECONDS, loop.time()
+        while True:
+            began = loop.time()
+            try:
+                async with asyncio.timeout(self._limits.timeout_seconds):
+                    link = await self._connect()
+                await self._use(link)
+            except Exception as error:  # whatever it is: a hub goes on trying, and says why
+                self._reason = _words(error)
+            if not self._opened.done():
+                self._opened.set_exception(HubError(f"{self._name} cannot be used: {self._reason}. {self.advice}"))
+                return
+            if self.state == "connected":
+                lost_at = loop.time()
+            if loop.time() - began > STEADY_SECONDS:
+                pause = FIRST_PAUSE_SECONDS
+            self._become("failed" if loop.time() - lost_at > FAILED_SECONDS else "reconnecting")
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    async def _use(self, link: Link) -> None:
+        """Read, write and watch until one of them fails."""
+        tasks = [asyncio.create_task(each) for each in (link.read(), self._work(link), self._watch(link))]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await done.pop()
+            raise LinkLost("the connection has ended")
+        finally:
+            link.abort()
+            await asyncio.wait(tasks[:2], timeout=0.05)  # to cancel what waits for a frozen service can take seconds
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await link.close()
+
+    async def _watch(self, link: Link) -> None:
+        """Send beats, and miss them; seconds are counted one by one, so that a loop that was blocked counts as one."""
+        while True:
+            self._beat.clear()
+            self._start(lambda link: link.beat())
+            for _ in range(SILENT_SECONDS):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._beat.wait(), 1.0)
+                    break
+            else:
+                raise LinkLost(f"nothing has come back from it for {SILENT_SECONDS} s: it is frozen, or the way to it is cut")
+            self._become("connected")
+            await asyncio.sleep(BEAT_SECONDS)
+
+    def _become(self, state: BrokerState) -> None:
+        if state == "connected":
+            self._reason = ""
+            if not self._opened.done():
+                self._opened.set_result(None)
+        if state != self.state:
+            self.state = state
+            self._deliver.state(state, self._reason)
+
+    # What is to be written.
+
+    async def _work(self, link: Link) -> None:
+        while True:
+            while not self._jobs:
+                self._due.clear()
+                await self._due.wait()
+            jobs = self._next()
+            try:
+                results = await self._perform(link, jobs)
+            except BaseException as error:
+                why = _words(error) or "the connection was lost"
+                for job in jobs:
+                    job.end(LinkLost(why) if job.ask else PublishFailed(f"{self._name}: {why}. Whether the message arrived is not known.", room=job.room))
+                raise
+            for job, result in zip(jobs, results, strict=True):
+                job.end(result)
+
+    async def _perform(self, link: Link, jobs: list[_Job]) -> list[Any]:
+        if jobs[0].ask is None:
+            return await link.publish([(job.room, job.payload) for job in jobs])
+        try:
+            return [await jobs[0].ask(link)]
+        except HubError as error:
+            return [error]
+
+    def _next(self) -> list[_Job]:
+        """The first job, or the messages up to the next one that is none, as many as go together."""
+        jobs: list[_Job] = []
+        size = 0
+        for job in self._jobs:
+            if jobs and (job.ask or jobs[0].ask or len(jobs) == BATCH_MESSAGES or size + len(job.payload) > BATCH_BYTES):
+                break
+            jobs.append(job)
+            size += len(job.payload)
+        for job in jobs:
+            del self._jobs[job]
+        return jobs
+
+    async def _ask(self, ask: Callable[[Link], Awaitable[Any]]) -> Any:
+        """Ask a link, and the next one if that is lost meanwhile."""
+        try:
+            async with asyncio.timeout(self._limits.timeout_seconds):
+                while self._life is not None and self.state != "failed":
+                    with contextlib.suppress(LinkLost):
+                        return await self._done(_Job(ask))
+        except TimeoutError:
+            raise HubError(f"{self._name} did not answer within {self._limits.timeout_seconds:g} s; it is {self.state}{self._because}.") from None
+        raise HubError(f"{self._name} is {self.state}{self._because}.")
+
+    def _start(self, ask: Callable[[Link], Awaitable[Any]]) -> None:
+        self._jobs[_Job(ask)] = None
+        self._due.set()
+
+    async def _done(self, job: _Job) -> Any:
+        self._jobs[job] = None
+        self._due.set()
+        try:
+            async with asyncio.timeout(self._limits.timeout_seconds):
+                return await job.future
+        finally:
+            self._jobs.pop(job, None)
+
+    # Words.
+
+    @property
+    def _name(self) -> str:
+        return f"{self.service} at {without_password(self._url)}"
+
+    @property
+    def _because(self) -> str:
+        return f" ({self._reason})" if self._reason else ""
+
+
+def _words(error: BaseException) -> str:
+    """An error's own words on one line, or its name."""
+    if isinstance(error, (asyncio.CancelledError, TimeoutError)):
+        return "" if isinstance(error, asyncio.CancelledError) else "it does not answer"
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

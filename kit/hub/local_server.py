@@ -1,0 +1,241 @@
+"""Where the processes of one user meet, and the one of them that keeps the rooms for all: the other end of `kit.hub.local`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kit.hub.book import kept
+from kit.hub.broker import BrokerLimits
+from kit.hub.errors import HubError
+from kit.hub.memory import MemoryBroker
+from kit.hub.message import Position
+
+__all__ = ["LocalServer", "MeetingPoint", "frame", "read_frame"]
+
+HAS_UNIX_SOCKETS = hasattr(asyncio, "start_unix_server") and hasattr(os, "getuid")
+HEADER_BYTES, PAYLOAD_BYTES, BEHIND_BYTES = 1 << 20, 1 << 30, 32 << 20
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def frame(header: dict[str, Any], payload: bytes = b"") -> bytes:
+    """What crosses the socket: two lengths of 4 bytes, a header in JSON, and a payload."""
+    head = json.dumps(header, separators=(",", ":")).encode()
+    return len(head).to_bytes(4, "big") + len(payload).to_bytes(4, "big") + head + payload
+
+
+async def read_frame(reader: asyncio.StreamReader) -> tuple[dict[str, Any], bytes]:
+    """The next frame.
+
+    Raises:
+        EOFError: the other end is gone.
+        ValueError: this is no frame.
+    """
+    try:
+        lengths = await reader.readexactly(8)
+        head, size = int.from_bytes(lengths[:4], "big"), int.from_bytes(lengths[4:], "big")
+        if head > HEADER_BYTES or size > PAYLOAD_BYTES:
+            raise ValueError("what came is no frame of a local broker")
+        header, payload = json.loads(await reader.readexactly(head)), await reader.readexactly(size)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        raise EOFError from None
+    if not isinstance(header, dict):
+        raise ValueError("what came is no frame of a local broker")
+    return header, payload
+
+
+class MeetingPoint:
+    """A name's place in a folder that only this user may enter: a lock for who serves, and how to reach that process.
+
+    A Unix socket; on Windows a port of this machine, and a secret that proves that one may read the folder.
+    """
+
+    def __init__(self, name: str) -> None:
+        user = str(os.getuid()) if hasattr(os, "getuid") else hashlib.sha256(getpass.getuser().encode()).hexdigest()[:8]
+        self.folder = Path(tempfile.gettempdir()) / f"kit-hub-{user}"
+        self._path = self.folder / hashlib.sha256(name.encode()).hexdigest()[:16]
+        self._address = self._path.with_suffix(".socket" if HAS_UNIX_SOCKETS else ".json")
+        self._lock: int | None = None
+
+    async def connect(self) -> Streams:
+        """Reach who serves.
+
+        Raises:
+            ConnectionError, FileNotFoundError: nobody does.
+        """
+        self._check_folder()
+        if HAS_UNIX_SOCKETS:
+            secret = ""
+            reader, writer = await asyncio.open_unix_connection(self._address)
+        else:
+            port, secret = json.loads(self._address.read_text("utf-8"))
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(frame({"secret": secret}))
+        return reader, writer
+
+    def take(self) -> bool:
+        """Become who serves; False when another process is. The operating system gives the lock back when a process ends, however it ends."""
+        self._check_folder()
+        lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            _lock(lock)
+        except OSError:
+            os.close(lock)
+            return False
+        self._lock = lock
+        self._address.unlink(missing_ok=True)  # left by one that was killed
+        return True
+
+    async def listen(self, serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter, str], Any]) -> asyncio.Server:
+        """Let others in: ``serve`` gets each with the secret that it has to know. After `take`."""
+        if HAS_UNIX_SOCKETS:
+            return await asyncio.start_unix_server(lambda *streams: serve(*streams, ""), self._address)
+        secret = secrets.token_hex(16)
+        server = await asyncio.start_server(lambda *streams: serve(*streams, secret), "127.0.0.1", 0)
+        self._write_address([server.sockets[0].getsockname()[1], secret])
+        return server
+
+    def give_back(self) -> None:
+        """Serve no more; safe to call twice."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            self._address.unlink(missing_ok=True)
+            os.close(lock)
+
+    def _write_address(self, address: list[Any]) -> None:
+        """In one step, so that nobody reads half of it."""
+        new = self._path.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            json.dump(address, file)
+        new.replace(self._address)
+
+    def _check_folder(self) -> None:
+        with contextlib.suppress(FileExistsError):
+            self.folder.mkdir(mode=0o700)
+        found = self.folder.lstat()
+        if hasattr(os, "getuid") and (not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077):
+            raise HubError(f"{self.folder} must be a folder of yours that nobody else may enter. Remove it, then open the hub again.")
+
+
+class LocalServer:
+    """Keeps the rooms in a `MemoryBroker`, and passes its messages to the processes that have joined them."""
+
+    def __init__(self, point: MeetingPoint, limits: BrokerLimits, poison: Callable[[None, str], None]) -> None:
+        self._point = point
+        self._poison = poison
+        self._memory = MemoryBroker("memory://", replace(limits, history=kept(limits)[0]))
+        self._peers: dict[asyncio.StreamWriter, None] = {}
+        self._rooms: dict[str, dict[asyncio.StreamWriter, None]] = {}
+        self._server: asyncio.Server | None = None
+
+    @classmethod
+    async def start(cls, point: MeetingPoint, limits: BrokerLimits, poison: Callable[[None, str], None]) -> LocalServer | None:
+        """Serve, or return None when another process does."""
+        if not point.take():
+            return None
+        server = cls(point, limits, poison)
+        try:
+            await server._memory.open(server)
+            server._server = await point.listen(server._serve)
+        except BaseException:
+            point.give_back()
+            raise
+        return server
+
+    async def close(self) -> None:
+        """Let another process serve, and only then let go of the others, who look for it at once."""
+        self._server.close()
+        self._point.give_back()
+        for peer in list(self._peers):
+            peer.transport.abort()
+        await self._memory.close()
+
+    # What the memory's broker calls.
+
+    def message(self, room: str, epoch: str, offset: int, payload: bytes) -> None:
+        """Pass a message on to all who joined; who is too far behind is cut off, and reads on from the history when it is back."""
+        data = frame({"room": room, "epoch": epoch, "offset": offset}, payload)
+        for peer in list(self._rooms.get(room, ())):
+            peer.write(data)
+            if peer.transport.get_write_buffer_size() > BEHIND_BYTES:
+                peer.transport.abort()
+
+    # What others ask.
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, secret: str) -> None:
+        self._peers[writer] = None
+        try:
+            header, _ = await read_frame(reader)
+            if not hmac.compare_digest(str(header.get("secret")).encode(), secret.encode()):
+                raise ValueError("somebody without the secret came to the local broker")
+            while True:
+                await self._answer(writer, *await read_frame(reader))
+                await writer.drain()
+        except (EOFError, ConnectionError):
+            pass
+        except (ValueError, TypeError, KeyError) as error:
+            self._poison(None, f"a process wrote what no hub writes to the local broker: {error}")
+        finally:
+            await self._forget(writer)
+            writer.transport.abort()
+
+    async def _answer(self, peer: asyncio.StreamWriter, header: dict[str, Any], payload: bytes) -> None:
+        answer, more = {"number": header["number"]}, b""
+        what, room = header["do"], header["room"]
+        since = Position(*header.get("since", ("", 0)))
+        if what == "publish":
+            answer |= (await self._memory.publish(room, payload))._asdict()
+        elif what in ("join", "resume", "history"):
+            stored = await self._memory.history(room, since)
+            place = await self._memory.join(room)
+            answer |= {**place._asdict(), "whole": stored is not None}
+            if what == "history":
+                await self._leave(room, None)
+                answer |= {"since": since, "stored": [[each.offset, len(each.payload)] for each in stored or ()]}
+                more = b"".join(each.payload for each in stored or ())
+            else:
+                self._rooms.setdefault(room, {})[peer] = None
+        elif what == "leave":
+            await self._leave(room, peer)
+        peer.write(frame(answer, more))
+        if what == "resume":
+            for each in stored or ():
+                peer.write(frame({"room": room, "epoch": each.epoch, "offset": each.offset}, each.payload))
+
+    async def _leave(self, room: str, peer: asyncio.StreamWriter | None) -> None:
+        joined = self._rooms.get(room, {})
+        joined.pop(peer, None)
+        if not joined:
+            self._rooms.pop(room, None)
+            await self._memory.leave(room)
+
+    async def _forget(self, peer: asyncio.StreamWriter) -> None:
+        self._peers.pop(peer, None)
+        for room in list(self._rooms):
+            await self._leave(room, peer)
+
+
+def _lock(file: int) -> None:
+    """Lock a file for as long as it is open; raises OSError when another has locked it."""
+    if os.name == "nt":
+        import msvcrt
+
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,155 @@
+"""local://: processes of one user that meet without a service, take over from each other, and let nobody else in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kit.hub import Gap, Hub, HubError, Message, PublishFailed, local_server
+from kit.hub.local_server import MeetingPoint, frame
+
+Eventually = Callable[..., Any]
+ROOT = Path(__file__).parent.parent.parent
+
+# Another process: it answers in another room, and prints what it has answered.
+OTHER = """
+import asyncio, sys
+from kit.hub import Hub
+
+async def main(url):
+    async with Hub(url) as hub, hub.subscribe("room") as subscriber:
+        print("ready", flush=True)
+        async for message in subscriber:
+            await hub.publish("answers", message.data)
+            print(message.data, flush=True)
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.fixture(params=["a Unix socket", "a port and a secret"])
+def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Also as Windows would do it, as far as that can be seen from here."""
+    if request.param != "a Unix socket":
+        monkeypatch.setattr(local_server, "HAS_UNIX_SOCKETS", False)
+    return f"local://{secrets.token_hex(8)}"
+
+
+@contextlib.asynccontextmanager
+async def another_process(url: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", OTHER, url, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL)
+    try:
+        assert await asyncio.wait_for(process.stdout.readline(), 20.0) == b"ready\n"
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
+
+
+async def test_who_opens_it_first_serves_and_another_takes_over_with_a_gap(url: str, eventually: Eventually) -> None:
+    first = Hub(url)
+    await first.open()
+    async with Hub(url) as second, Hub(url) as third, second.subscribe("room") as subscriber:
+        before = await third.publish("room", 1)
+        assert (await subscriber.get(timeout=5.0)).data == 1
+        await first.close()
+        await eventually(lambda: second.statistics().reconnects == third.statistics().reconnects == 1)
+        after = await third.publish("room", 2)
+        gap, message = await subscriber.get(timeout=5.0), await subscriber.get(timeout=5.0)
+        assert isinstance(gap, Gap)
+        assert message == Message("room", 2, *after)
+        assert before.epoch != after.epoch
+
+
+async def test_a_process_that_serves_is_frozen_and_said_to_be_and_killed_and_replaced(eventually: Eventually) -> None:
+    url = f"local://{secrets.token_hex(8)}"
+    async with another_process(url) as process, Hub(url) as hub, hub.subscribe("answers") as answers:
+        await hub.publish("room", "before")
+        assert (await answers.get(timeout=5.0)).data == "before"
+        assert await asyncio.wait_for(process.stdout.readline(), 5.0) == b"before\n"
+        process.send_signal(signal.SIGSTOP)
+        publishing = asyncio.create_task(hub.publish("room", "meanwhile"))
+        await eventually(lambda: hub.state == "reconnecting", within_seconds=10.0)
+        with pytest.raises(PublishFailed, match=r"did not take the message within 5 s"):
+            await publishing
+        process.send_signal(signal.SIGCONT)
+        await eventually(lambda: hub.state == "connected", within_seconds=10.0)
+        await hub.publish("room", "after")
+        seen = [(await answers.get(timeout=5.0)).data]
+        while seen[-1] != "after":
+            seen.append((await answers.get(timeout=5.0)).data)
+        assert seen in (["after"], ["meanwhile", "after"]), "what was on its way may have arrived; nobody knows, and no gap is claimed"
+        process.send_signal(signal.SIGKILL)
+        gap = await answers.get(timeout=5.0)
+        assert isinstance(gap, Gap)
+        await hub.publish("answers", "alone")
+        assert (await answers.get(timeout=5.0)).data == "alone"
+
+
+async def test_a_cut_connection_reads_on_where_it_was(url: str, eventually: Eventually) -> None:
+    async with Hub(url) as serving, Hub(url) as hub, hub.subscribe("room") as subscriber:
+        for turn in range(5):
+            for peer in list(serving._broker._server._peers):
+                peer.transport.abort()
+            await eventually(lambda: hub.state == serving.state == "connected" and hub.statistics().reconnects > turn)  # noqa: B023
+            await serving.publish("room", turn)
+        assert [(await subscriber.get(timeout=5.0)).data for _ in range(5)] == list(range(5))
+
+
+async def test_strangers_and_nonsense_are_let_go_and_counted(url: str, eventually: Eventually) -> None:
+    async with Hub(url) as hub:
+        point = MeetingPoint(url.partition("://")[2])
+        for nonsense in (b"GET / HTTP/1.1\r\n\r\n", frame({"do": "fly"}), frame({"do": "publish", "number": 1})):
+            reader, writer = await point.connect()
+            writer.write(nonsense)
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()
+        await eventually(lambda: hub.statistics().poison == 3)
+        await hub.publish("room", "still here")
+
+
+async def test_without_the_secret_nobody_gets_in(monkeypatch: pytest.MonkeyPatch, eventually: Eventually) -> None:
+    monkeypatch.setattr(local_server, "HAS_UNIX_SOCKETS", False)
+    name = secrets.token_hex(8)
+    async with Hub(f"local://{name}") as hub:
+        reader, writer = await asyncio.open_connection("127.0.0.1", hub._broker._server._server.sockets[0].getsockname()[1])
+        writer.write(frame({"secret": "a guess"}) + frame({"do": "publish", "room": "room", "number": 1}, b"tpoison"))
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
+        await eventually(lambda: hub.statistics().poison == 1)
+        assert "without the secret" in hub.statistics().detail
+
+
+async def test_a_folder_that_others_may_enter_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(local_server.tempfile, "gettempdir", lambda: str(tmp_path))
+    folder = tmp_path / f"kit-hub-{os.getuid()}"
+    async with Hub("local://name"):
+        assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o755)
+    with pytest.raises(HubError, match="must be a folder of yours that nobody else may enter"):
+        await Hub("local://name").open()
+
+
+@pytest.mark.parametrize("bad", ["local://", "local://" + "x" * 201, "local://a\nb"])
+def test_a_name_is_like_a_room_s(bad: str) -> None:
+    with pytest.raises(HubError, match='expects a URL such as "local://name"'):
+        Hub(bad)
+
+
+async def test_nothing_but_a_lock_stays_in_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(local_server.tempfile, "gettempdir", lambda: str(tmp_path))
+    async with Hub("local://name"):
+        pass
+    assert [path.suffix for path in (tmp_path / f"kit-hub-{os.getuid()}").iterdir()] == [".lock"]

@@ -63,18 +63,30 @@ def thread_frames() -> dict[int, FrameType]:
     return sys._current_frames()
 
 
+class _GivingWay:
+    """How many parts of the panels' work are under way, and the interpreter's switch interval before the first began."""
+
+    parts = 0
+    usual_seconds = 0.0
+
+
 @contextlib.contextmanager
 def giving_way() -> Iterator[None]:
     """While this is entered, any thread that wants the interpreter has it within half a millisecond, not within Python's usual 5.
 
-    For the panels' loop, around work that must not keep a server or a client waiting. Only one thread may enter at a time.
+    For work on the panels' loop that must not keep a server or a client waiting; it may be entered again meanwhile, by
+    other tasks of that loop.
     """
-    usual_seconds = sys.getswitchinterval()
-    sys.setswitchinterval(min(usual_seconds, _SWITCH_SECONDS))
+    if _GivingWay.parts == 0:
+        _GivingWay.usual_seconds = sys.getswitchinterval()
+        sys.setswitchinterval(min(_GivingWay.usual_seconds, _SWITCH_SECONDS))
+    _GivingWay.parts += 1
     try:
         yield
     finally:
-        sys.setswitchinterval(usual_seconds)
+        _GivingWay.parts -= 1
+        if _GivingWay.parts == 0:
+            sys.setswitchinterval(_GivingWay.usual_seconds)
 
 
 async def run_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:

@@ -340,3 +340,23 @@ async def test_takers_of_several_loops_that_time_out_at_random_lose_and_repeat_n
     assert sorted(number for taken, _ in results for number in taken) == list(range(count))
     assert all(taken == sorted(taken) for taken, _ in results)
     assert sum(timeouts for _, timeouts in results) > 0
+
+
+async def test_while_panels_work_others_have_the_interpreter_sooner_and_afterwards_all_is_as_before() -> None:
+    usual = sys.getswitchinterval()
+
+    async def work(entered: asyncio.Event, go_on: asyncio.Event) -> None:
+        with loops.giving_way():
+            entered.set()
+            await go_on.wait()
+
+    entered, go_on = [asyncio.Event(), asyncio.Event()], [asyncio.Event(), asyncio.Event()]
+    tasks = [asyncio.create_task(work(*events)) for events in zip(entered, go_on, strict=True)]
+    for event in entered:
+        await event.wait()
+    assert sys.getswitchinterval() <= usual / 5
+    for task, event in zip(tasks, go_on, strict=True):
+        assert sys.getswitchinterval() <= usual / 5, "the other still works"
+        event.set()
+        await task
+    assert sys.getswitchinterval() == usual

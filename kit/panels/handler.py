@@ -86,15 +86,20 @@ class HandlerPanel(ServersPanel):
     async def _watch(self) -> None:
         while self._views:
             try:
-                cost_seconds = await self._look()
+                with loops.giving_way():
+                    cost_seconds = await self._look()
             except Exception as error:  # an app of a kind that nobody has met: say so, and go on
                 cost_seconds = PAUSE_SECONDS * _COST
                 self._state = {**self._state, "hint": visible(f"This app's handlers cannot be followed: {type(error).__name__}: {error}")[:1_000]}
-            changes = {key: value for key, value in self._picture().items() if self._said.get(key) != value}
-            if changes:
-                self._said |= changes
-                self._tell({**changes, "now": self._now()})
+            with loops.giving_way():
+                self._tell_changes()
             await asyncio.sleep(min(max(PAUSE_SECONDS, cost_seconds / _COST), _LONGEST_PAUSE_SECONDS))
+
+    def _tell_changes(self) -> None:
+        changes = {key: value for key, value in self._picture().items() if self._said.get(key) != value}
+        if changes:
+            self._said |= changes
+            self._tell({**changes, "now": self._now()})
 
     def _reset(self) -> dict[str, Any]:
         return {**self._picture(), "now": self._now()}

@@ -38,7 +38,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-_SWITCH_SECONDS = 0.0005
+_SWITCH_SECONDS = 0.0001
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -72,7 +72,7 @@ class _GivingWay:
 
 @contextlib.contextmanager
 def giving_way() -> Iterator[None]:
-    """While this is entered, any thread that wants the interpreter has it within half a millisecond, not within Python's usual 5.
+    """While this is entered, any thread that wants the interpreter has it within a tenth of a millisecond, not within Python's usual 5.
 
     For work on the panels' loop that must not keep a server or a client waiting; it may be entered again meanwhile, by
     other tasks of that loop.

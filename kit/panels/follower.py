@@ -16,7 +16,7 @@ TICK_SECONDS = 0.05
 FLOOD_TICK_SECONDS = 0.25  # while Entries are passed over: each tick has the browser lay out and paint the page
 MOST_ENTRIES = 400  # in one tick, so that a panel is never long without news
 MOST_AT_A_STRETCH = 3_000  # such a burst is shown whole, over several ticks
-MOST_A_SECOND = 600  # of a flood that goes on: nobody reads faster, and the server and the browser need the processor
+MOST_A_SECOND = 300  # of a flood that goes on: nobody reads faster, and the server and the browser need the processor
 _AT_ONCE = 40  # then another thread may run: one that wants the interpreter waits for up to 5 ms otherwise
 _REST = 7  # for each second of work, seconds of rest: panels take an eighth of one core at most
 
@@ -32,7 +32,7 @@ class Follower:
     """Reads what is new in a Timeline, at most 20 times a second, for every panel that has joined. Lives on the panels' loop.
 
     When more is recorded than panels can show, it passes over the oldest Entries and tells every panel how many they were:
-    a burst of up to 3,000 is shown whole, a flood that goes on at 600 a second, always the newest.
+    a burst of up to 3,000 is shown whole, a flood that goes on at 300 a second, always the newest.
     """
 
     _rest_until = 0.0  # one for all followers, which share a loop

@@ -14,7 +14,7 @@ __all__ = ["Follower", "follower_of"]
 
 TICK_SECONDS = 0.05
 FLOOD_TICK_SECONDS = 0.25  # while Entries are passed over: each tick has the browser lay out and paint the page
-MOST_ENTRIES = 400  # in one tick, so that a panel is never long without news
+MOST_ENTRIES = 200  # in one tick, so that a panel is never long without news
 MOST_AT_A_STRETCH = 3_000  # such a burst is shown whole, over several ticks
 MOST_A_SECOND = 300  # of a flood that goes on: nobody reads faster, and the server and the browser need the processor
 _AT_ONCE = 40  # then another thread may run: one that wants the interpreter waits for up to 5 ms otherwise

@@ -433,9 +433,9 @@ class Subscription:
         self.seen += skipped
         return skipped
 
-    def next(self, most: int, *, up_to: int | None = None) -> list[Entry]:
-        """The oldest ``most`` of the new Entries, none with a number above ``up_to``."""
-        records = [record for record in self._timeline._records_since(self.seen)[:most] if up_to is None or record[0] <= up_to]
+    def next(self, most: int) -> list[Entry]:
+        """The oldest ``most`` of the new Entries."""
+        records = self._timeline._records_since(self.seen)[:most]
         if records:
             self.seen = records[-1][0]
         return [self._timeline._entry(record) for record in records]

@@ -17,7 +17,6 @@ FLOOD_TICK_SECONDS = 0.25  # while Entries are passed over: each tick has the br
 MOST_ENTRIES = 200  # in one tick, so that a panel is never long without news
 MOST_AT_A_STRETCH = 3_000  # such a burst is shown whole, over several ticks
 MOST_A_SECOND = 300  # of a flood that goes on: nobody reads faster, and the server and the browser need the processor
-_AT_ONCE = 40  # then another thread may run: one that wants the interpreter waits for up to 5 ms otherwise
 _REST = 7  # for each second of work, seconds of rest: panels take an eighth of one core at most
 
 
@@ -87,7 +86,7 @@ class Follower:
         self._ticking = asyncio.create_task(self._tick())
 
     async def _tick(self) -> None:
-        """1. pass over what is too much; 2. put the rest into words, in parts; 3. tell each reader; 4. rest."""
+        """1. pass over what is too much; 2. put the rest into words; 3. tell each reader; 4. rest."""
         began = time.thread_time()
         self._budget = min(MOST_AT_A_STRETCH, self._budget + (time.monotonic() - self._last_tick) * MOST_A_SECOND)
         self._subscription.pass_over(int(self._budget))
@@ -98,13 +97,10 @@ class Follower:
             self._rest(time.thread_time() - began, flooded=skipped > 0)
 
     async def _tell_all(self, skipped: int) -> None:
-        readers, self._delivered = list(self._readers), min(self._subscription.seen + MOST_ENTRIES, self._timeline.last_number)
-        entries: list[Entry] = []
+        readers = list(self._readers)
         with loops.giving_way():
-            while part := self._subscription.next(_AT_ONCE, up_to=self._delivered):
-                entries += part
-                await asyncio.sleep(0)
-            self._told = self._subscription.seen
+            entries = self._subscription.next(MOST_ENTRIES)
+            self._delivered = self._told = self._subscription.seen
             for reader in readers:
                 if reader in self._readers:
                     _tell(reader, entries, skipped)
@@ -113,7 +109,7 @@ class Follower:
 
     def _rest(self, cost_seconds: float, *, flooded: bool) -> None:
         """The tick is over: say when the next one may be, and have it if it was asked for or more has come."""
-        self._last_tick = time.monotonic()
+        self._last_tick, self._delivered = time.monotonic(), self._subscription.seen
         self._not_before = self._last_tick + (FLOOD_TICK_SECONDS if flooded else TICK_SECONDS)
         if self._delivered < self._timeline.last_number:
             self._wanted_at = self._last_tick

@@ -7,9 +7,8 @@ import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from kit.frames import prepared
 from kit.hub.delivery import Delivery
-from kit.hub.message import Gap, Joined, Left
+from kit.hub.message import ComingOrGoing, Gap
 
 if TYPE_CHECKING:
     from kit.hub.member import Member
@@ -78,11 +77,11 @@ class Audience:
         self._lanes.setdefault(self._lane_of(member), {})[member.outlet] = member
 
     def _serve(self, delivery: Delivery) -> None:
-        of_presence = isinstance(delivery.item, (Joined, Left))
+        of_presence = isinstance(delivery.item, ComingOrGoing)
         for (turn, enveloped, presence), lane in list(self._lanes.items()):
             if of_presence and not presence:
                 continue
-            frame = delivery.frame(enveloped, prepared)
+            frame = delivery.frame(enveloped)
             if frame is not None and (left := turn.write(lane, frame)):
                 self._fall_behind([lane[outlet] for outlet in left])
         for member in list(self._queued):

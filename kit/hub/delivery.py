@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
+from kit.frames import PreparedFrame, prepared
 from kit.hub.message import Gap, Joined, Left, Message, Notice, Position, Stored, as_json, decode, on_the_wire
 
 __all__ = ["Delivery"]
 
 _NOTICE_BYTES = 256
-
-Prepare = Callable[[str | bytes], Any]
 
 
 class Delivery:
@@ -57,11 +55,11 @@ class Delivery:
             self._enveloped = self._envelope()
         return self._enveloped
 
-    def frame(self, enveloped: bool, prepare: Prepare) -> Any:
+    def frame(self, enveloped: bool) -> PreparedFrame | None:
         """The same as a frame for all receivers, prepared at first use; two loops that ask at once both prepare it."""
         frame = self._enveloped_frame if enveloped else self._plain_frame
         if frame is None and (data := self.data(enveloped)) is not None:
-            frame = prepare(data)
+            frame = prepared(data)
             if enveloped:
                 self._enveloped_frame = frame
             else:

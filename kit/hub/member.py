@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from kit.frames import prepared
 from kit.hub.audience import Audience
 from kit.hub.backlog import TOO_SLOW_CODE, Backlog, Policy
 from kit.hub.catch_up import caught_up, is_known
@@ -263,7 +262,7 @@ class Member:
         await self._until_writable()
         space_bytes = _AT_ONCE_BYTES - self.outlet.pending_bytes
         while self.waiting and space_bytes > 0:
-            frame = self._backlog.take().frame(self.enveloped, prepared)
+            frame = self._backlog.take().frame(self.enveloped)
             if frame is not None:
                 space_bytes -= len(frame)
                 if not self.outlet.write(frame):

@@ -11,7 +11,22 @@ from typing import Any, NamedTuple
 
 from kit.printable import human_bytes, quoted
 
-__all__ = ["Gap", "Joined", "Left", "Message", "Notice", "Position", "Stored", "as_json", "as_position", "check_room", "decode", "encode", "on_the_wire"]
+__all__ = [
+    "ComingOrGoing",
+    "Gap",
+    "Joined",
+    "Left",
+    "Message",
+    "Notice",
+    "Position",
+    "Stored",
+    "as_json",
+    "as_position",
+    "check_room",
+    "decode",
+    "encode",
+    "on_the_wire",
+]
 
 ROOM_CHARACTERS = 200
 _TEXT, _BYTES, _JSON = b"t", b"b", b"j"
@@ -78,8 +93,8 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
-    """Someone entered a room. Attributes: ``id`` is unique, ``name`` and ``metadata`` are what `Hub.join` was given."""
+class ComingOrGoing:
+    """Someone entered or left a room. Attributes: ``id`` is unique, ``name`` and ``metadata`` are what `Hub.join` was given."""
 
     room: str
     id: str
@@ -87,17 +102,19 @@ class Joined:
     metadata: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Joined(ComingOrGoing):
+    """Someone entered a room."""
+
+    __slots__ = ()
+
+
+class Left(ComingOrGoing):
     """Someone left a room; the attributes are those of the `Joined` before."""
 
-    room: str
-    id: str
-    name: str
-    metadata: Mapping[str, Any]
+    __slots__ = ()
 
 
-Notice = Gap | Joined | Left
+Notice = Gap | ComingOrGoing
 
 
 def check_room(room: str) -> str:

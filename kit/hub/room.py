@@ -13,7 +13,7 @@ from kit.hub.catch_up import is_known
 from kit.hub.delivery import Delivery
 from kit.hub.errors import HubError
 from kit.hub.member import Member
-from kit.hub.message import Joined, Left, Position
+from kit.hub.message import ComingOrGoing, Joined, Left, Position
 from kit.hub.presence import Present
 from kit.hub.statistics import QueueStatistics, RoomStatistics
 from kit.hub.subscriber import Subscriber
@@ -113,7 +113,7 @@ class Room:
 
     def deliver(self, delivery: Delivery) -> None:
         """Pass a message or notice to everybody."""
-        of_presence = isinstance(delivery.item, (Joined, Left))
+        of_presence = isinstance(delivery.item, ComingOrGoing)
         for subscriber in list(self._subscribers):
             if subscriber.wants_presence or not of_presence:
                 subscriber.deliver(delivery)

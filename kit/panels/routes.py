@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -27,6 +28,7 @@ from kit.timeline import Entry
 __all__ = ["RouteList", "RoutesPanel"]
 
 CHATS_LIMIT = 12
+_LOADED_SECONDS = 3.0  # by then a page has made its view of a chat; one that is gone before is an error in its console
 _ROUTES_SHOWN = 200
 _NAMES = ("Ana", "Ben", "Cleo", "Dora", "Emil", "Fay")
 
@@ -261,8 +263,7 @@ class RoutesPanel(ipywidgets.Box):
         self._chats = {key: kept for key, kept in self._chats.items() if kept is not chat}
         self._column.children = [*self._holders.values()]
         await chat.disconnect()
-        for widget in (*holder.children, holder):
-            widget.close()
+        asyncio.get_running_loop().call_later(_LOADED_SECONDS, _close_all, (*holder.children, holder))
 
     def _free_name(self, route: RouteDescription) -> str:
         """The first name whose chat on this route is not connected."""
@@ -277,6 +278,11 @@ class RoutesPanel(ipywidgets.Box):
             if hasattr(self, part):  # its argument may have been refused before it was made
                 getattr(self, part).close()
         super().close()
+
+
+def _close_all(widgets: Iterable[ipywidgets.Widget]) -> None:
+    for widget in widgets:
+        widget.close()
 
 
 def _connected(chat: ChatPanel | None) -> bool:

@@ -136,6 +136,8 @@ class RedisLink:
         await self._writing.connect()
         facts = b"\n".join(await self._ask(self._writing, (b"INFO", b"server"), (b"INFO", b"persistence"))).decode()
         info = dict(line.split(":", 1) for line in facts.splitlines() if ":" in line)
+        if info.get("loading", "0") != "0":  # and what it says of its append-only file is not true yet
+            raise LinkLost("it has just started and still reads what it has on the disk")
         (fsync,) = await self._ask(self._writing, (b"CONFIG", b"GET", b"appendfsync"), errors=True)  # not everybody may ask
         remembers = info.get("aof_enabled") == "1" and fsync == [b"appendfsync", b"always"]
         self._mark = b"aof" if remembers else info.get("run_id", "")[:12].encode()

@@ -24,6 +24,14 @@ class ForgetfulRedis(Redis):
     durable = False
 
 
+class SlowlyReadingRedis(Redis):
+    """One that takes its time to read its file when it starts, and answers questions meanwhile."""
+
+    @property
+    def command(self) -> list[str]:
+        return [*super().command, "--key-load-delay", "100"]
+
+
 SERVICES: dict[str, Callable[[], Service]] = {"redis": Redis, "postgres": Postgres}
 
 
@@ -275,6 +283,19 @@ async def test_a_restart_that_may_have_lost_something_is_a_gap(kind: type[Redis]
             await publish_until_taken(hub, room, 2)
             items = await take_until(subscriber, 2)
             assert [type(item) for item in items] == [Message, Gap, Message]
+
+
+async def test_a_redis_that_still_reads_its_file_is_not_taken_for_one_that_forgets(room: str) -> None:
+    """While it reads, it says of itself that it keeps no such file."""
+    for service in running(SlowlyReadingRedis, "To run this test: apt-get install redis-server"):
+        async with Hub(service.url) as hub:
+            for first in range(0, 1500, 100):
+                await asyncio.gather(*(hub.publish(room, number) for number in range(first, first + 100)))
+            async with hub.subscribe(room) as subscriber:
+                for last in ("once", "twice"):
+                    await service.killed_for(0.0)
+                    await publish_until_taken(hub, room, last)
+                    assert not [item for item in await take_until(subscriber, last) if isinstance(item, Gap)]
 
 
 async def test_an_entry_from_the_far_future_ends_the_stream_s_epoch_and_not_the_room(redis_server: Redis, room: str) -> None:

@@ -20,6 +20,7 @@ from kit.panels import (
 )
 from kit.recording import read_recording, write_recording
 from kit.server import Page, Server, serve, stop_all
+from kit.services import PrivatePostgres, PrivateRedis
 
 __all__ = [
     # kit.client
@@ -56,6 +57,9 @@ __all__ = [
     "Server",
     "serve",
     "stop_all",
+    # kit.services
+    "PrivatePostgres",
+    "PrivateRedis",
 ]
 
 show_as_panels()

@@ -14,6 +14,7 @@ __all__ = [
     "LoopStopped",
     "ReceiveTimeout",
     "ServerStartError",
+    "ServiceError",
     "StillBlockedWarning",
     "UnsafeServerWarning",
     "WrongMessageType",
@@ -34,6 +35,10 @@ class ServerStartError(KitError):
     def __init__(self, message: str, *, port: int | None = None) -> None:
         super().__init__(message)
         self.port = port
+
+
+class ServiceError(KitError):
+    """A private server of `kit.services` is not installed, or did not start."""
 
 
 class StillBlockedWarning(RuntimeWarning):

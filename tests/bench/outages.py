@@ -18,16 +18,10 @@ from functools import partial
 from typing import NamedTuple
 
 from kit.hub import Gap, Hub, Message, PublishFailed, Subscriber
-from tests.hub.services import Postgres, Redis, Service
+from tests.hub.services import ForgetfulRedis, Postgres, Redis, Service
 
 MESSAGES = 1000
 END = "the end"
-
-
-class ForgetfulRedis(Redis):
-    """One that writes nothing to the disk, so that a restart loses what it had taken."""
-
-    durable = False
 
 
 async def killed(service: Service, seconds: float) -> None:
@@ -128,7 +122,7 @@ async def main(services: list[type[Service]]) -> bool:
     good = True
     for kind in services:
         service = kind()
-        service.start()
+        await service.start()
         try:
             for name, outage in OUTAGES.items():
                 async with asyncio.timeout(120):

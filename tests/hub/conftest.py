@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -11,7 +13,7 @@ import pytest
 
 from kit.hub import Hub
 from kit.hub.broker import BROKERS
-from tests.hub.services import Postgres, Redis, Service, find_program
+from tests.hub.services import Postgres, Redis, Service
 
 
 class Place(NamedTuple):
@@ -37,14 +39,30 @@ PLACES: dict[str, Callable[[pytest.FixtureRequest], Place]] = {
 }
 
 
-def running(kind: type[Service], advice: str) -> Iterator[Service]:
-    """A private server; without its programs the tests that want it are skipped, but not where all must run."""
-    missing = [name for name in kind.programs if find_program(name) is None]
-    if missing:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{' and '.join(missing)} not found on the PATH. {advice}")
-    service = kind()
+def available(kind: type[Service]) -> Service:
+    """A private server, not yet started; without its programs the tests that want it are skipped, but not where all must run."""
+    if (missing := kind.missing()) is not None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
+    return kind()
+
+
+@contextlib.asynccontextmanager
+async def running(kind: type[Service]) -> AsyncIterator[Service]:
+    """A private server for one test."""
+    service = available(kind)
     try:
-        service.start()
+        await service.start()
+        yield service
+    finally:
+        service.close()
+
+
+def served(kind: type[Service]) -> Iterator[Service]:
+    """A private server for the tests of a module, or of all."""
+    service = available(kind)
+    try:
+        with asyncio.Runner() as runner:
+            runner.run(service.start())
         yield service
     finally:
         service.close()
@@ -53,13 +71,13 @@ def running(kind: type[Service], advice: str) -> Iterator[Service]:
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[Redis]:
     """Shared by all tests that do not hurt it."""
-    yield from running(Redis, "To run this test: apt-get install redis-server")
+    yield from served(Redis)
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     """Shared by all tests that do not hurt it."""
-    yield from running(Postgres, "To run this test: apt-get install postgresql")
+    yield from served(Postgres)
 
 
 @pytest.fixture(params=[pytest.param(name, marks=pytest.mark.broker if name in ("redis", "postgres") else ()) for name in PLACES])

@@ -6,30 +6,23 @@ import asyncio
 import itertools
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from kit.hub import Gap, Hub, HubError, Message, PublishFailed, Subscriber, link
-from tests.hub.conftest import running
-from tests.hub.services import Postgres, Redis, Service
+from kit.services import PrivateRedis
+from tests.hub.conftest import running, served
+from tests.hub.services import ForgetfulRedis, Postgres, Redis, Service
 
 pytestmark = pytest.mark.broker
 Eventually = Callable[..., Any]
 
 
-class ForgetfulRedis(Redis):
-    """One that writes nothing to the disk."""
-
-    durable = False
-
-
 class SlowlyReadingRedis(Redis):
     """One that takes its time to read its file when it starts, and answers questions meanwhile."""
 
-    @property
-    def command(self) -> list[str]:
-        return [*super().command, "--key-load-delay", "100"]
+    settings: ClassVar = PrivateRedis.settings | {"key-load-delay": "100"}
 
 
 SERVICES: dict[str, Callable[[], Service]] = {"redis": Redis, "postgres": Postgres}
@@ -38,7 +31,7 @@ SERVICES: dict[str, Callable[[], Service]] = {"redis": Redis, "postgres": Postgr
 @pytest.fixture(scope="module", params=SERVICES)
 def service(request: pytest.FixtureRequest) -> Iterator[Service]:
     """A server that tests may hurt, as long as it runs again when they end."""
-    yield from running(SERVICES[request.param], "To run this test: apt-get install redis-server postgresql")
+    yield from served(SERVICES[request.param])
 
 
 @pytest.fixture
@@ -111,7 +104,7 @@ async def test_the_state_says_what_happens(hub: Hub, service: Service, room: str
         service.kill()
         await eventually(lambda: hub.state == "reconnecting")
         await eventually(lambda: hub.statistics().detail)
-        await asyncio.to_thread(service.start)
+        await service.start()
         await eventually(lambda: hub.state == "connected", within_seconds=10.0)
 
 
@@ -209,7 +202,7 @@ async def test_after_long_it_has_failed_and_says_so_at_once_but_goes_on_trying(
         await hub.publish(room, 1)
     with pytest.raises(HubError, match=r"is failed \("):
         await hub.subscribe(room).__aenter__()
-    await asyncio.to_thread(service.start)
+    await service.start()
     await eventually(lambda: hub.state == "connected", within_seconds=10.0)
     assert hub.statistics().reconnects == 1
     await hub.publish(room, 2)
@@ -222,7 +215,7 @@ async def test_publishers_that_find_no_service_wait_for_it_and_their_messages_ar
         service.kill()
         await eventually(lambda: hub.state == "reconnecting")
         publishing = asyncio.gather(*(hub.publish(room, number) for number in range(100)))
-        await asyncio.to_thread(service.start)
+        await service.start()
         positions = await publishing
         assert [(await subscriber.get(timeout=5.0)).data for _ in range(100)] == list(range(100))
     assert [position.offset for position in positions] == list(range(1, 101))
@@ -269,33 +262,29 @@ async def test_a_service_that_is_frozen_from_the_start_is_given_up_on(service: S
 class LateRedis(Redis):
     """One that writes when it has time, as Redis does unless told: what it has taken last may be gone."""
 
-    @property
-    def command(self) -> list[str]:
-        return [*super().command, "--appendfsync", "everysec"]
+    settings: ClassVar = PrivateRedis.settings | {"appendfsync": "everysec"}
 
 
 @pytest.mark.parametrize("kind", [ForgetfulRedis, LateRedis])
 async def test_a_restart_that_may_have_lost_something_is_a_gap(kind: type[Redis], room: str) -> None:
-    for service in running(kind, "To run this test: apt-get install redis-server"):
-        async with Hub(service.url) as hub, hub.subscribe(room) as subscriber:
-            await hub.publish(room, 1)
-            await service.killed_for(0.0)
-            await publish_until_taken(hub, room, 2)
-            items = await take_until(subscriber, 2)
-            assert [type(item) for item in items] == [Message, Gap, Message]
+    async with running(kind) as service, Hub(service.url) as hub, hub.subscribe(room) as subscriber:
+        await hub.publish(room, 1)
+        await service.killed_for(0.0)
+        await publish_until_taken(hub, room, 2)
+        items = await take_until(subscriber, 2)
+        assert [type(item) for item in items] == [Message, Gap, Message]
 
 
 async def test_a_redis_that_still_reads_its_file_is_not_taken_for_one_that_forgets(room: str) -> None:
     """While it reads, it says of itself that it keeps no such file."""
-    for service in running(SlowlyReadingRedis, "To run this test: apt-get install redis-server"):
-        async with Hub(service.url) as hub:
-            for first in range(0, 1500, 100):
-                await asyncio.gather(*(hub.publish(room, number) for number in range(first, first + 100)))
-            async with hub.subscribe(room) as subscriber:
-                for last in ("once", "twice"):
-                    await service.killed_for(0.0)
-                    await publish_until_taken(hub, room, last)
-                    assert not [item for item in await take_until(subscriber, last) if isinstance(item, Gap)]
+    async with running(SlowlyReadingRedis) as service, Hub(service.url) as hub:
+        for first in range(0, 1500, 100):
+            await asyncio.gather(*(hub.publish(room, number) for number in range(first, first + 100)))
+        async with hub.subscribe(room) as subscriber:
+            for last in ("once", "twice"):
+                await service.killed_for(0.0)
+                await publish_until_taken(hub, room, last)
+                assert not [item for item in await take_until(subscriber, last) if isinstance(item, Gap)]
 
 
 async def test_an_entry_from_the_far_future_ends_the_stream_s_epoch_and_not_the_room(redis_server: Redis, room: str) -> None:

@@ -1,0 +1,98 @@
+"""Private servers: what readers start, kill and start again in a notebook."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from typing import Any, ClassVar
+
+import pytest
+
+from kit.errors import ServiceError
+from kit.services import PrivatePostgres, PrivateRedis, PrivateService
+from tests.hub.conftest import available
+
+KINDS = pytest.mark.parametrize("kind", [PrivateRedis, PrivatePostgres])
+STARTED_AND_LEFT = """
+import asyncio, os, sys
+from kit.services import PrivateRedis
+service = PrivateRedis()
+asyncio.run(service.start())
+print(service.pid, service.folder, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+async def redis() -> AsyncIterator[PrivateRedis]:
+    service = available(PrivateRedis)
+    yield service
+    service.close()
+
+
+def runs(pid: int) -> bool:
+    """Whether the process does something; one that has ended and that nobody has asked about does not."""
+    listed = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return listed.stdout.strip()[:1] not in ("", "Z")
+
+
+@pytest.mark.broker
+async def test_it_is_there_after_start_and_nothing_of_it_after_close(redis: PrivateRedis) -> None:
+    assert redis.pid is None
+    url = await redis.start()
+    assert url == redis.url == await redis.start()
+    pid = redis.pid
+    assert runs(pid)
+    assert redis.folder.exists()
+    redis.close()
+    assert not runs(pid)
+    assert not redis.folder.exists()
+
+
+@pytest.mark.broker
+async def test_killed_and_started_again_it_has_the_same_address(redis: PrivateRedis) -> None:
+    url, pid = await redis.start(), redis.pid
+    redis.kill()
+    redis.kill()
+    assert (redis.pid, runs(pid)) == (None, False)
+    assert await redis.start() == url
+    assert redis.pid != pid
+
+
+@pytest.mark.broker
+async def test_it_ends_with_the_process_that_started_it_however_that_ends(eventually: Any) -> None:
+    available(PrivateRedis)
+    command = (sys.executable, "-c", STARTED_AND_LEFT)
+    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
+    pid, folder = (await process.stdout.readline()).decode().split()
+    assert runs(int(pid))
+    process.kill()
+    await process.communicate()
+    await eventually(lambda: not runs(int(pid)))
+    shutil.rmtree(folder)
+
+
+@pytest.mark.broker
+async def test_one_that_ends_at_once_says_why() -> None:
+    class Misconfigured(PrivateRedis):
+        settings: ClassVar = {"no-such-setting": "1"}
+
+    available(PrivateRedis)
+    service = Misconfigured()
+    with pytest.raises(ServiceError, match=r"redis-server ended at once.*\n(.|\n)*no-such-setting"):
+        await service.start()
+    assert service.pid is None
+    service.close()
+
+
+@KINDS
+async def test_without_its_program_it_says_what_to_install(kind: type[PrivateService], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kit.services.find_program", lambda name: None)
+    assert kind.missing() == f"{' and '.join(kind.programs)} not found on the PATH. Debian and Ubuntu: apt-get install {kind.package}"
+    service = kind()
+    with pytest.raises(ServiceError, match="apt-get install"):
+        await service.start()
+    service.close()

@@ -81,6 +81,14 @@ def test_every_prediction_gets_an_answer(path: Path) -> None:
 
 
 @every_notebook
+def test_every_block_of_code_in_its_text_ends(path: Path) -> None:
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            marks = [line for line in cell.source.splitlines() if "```" in line]
+            assert marks[1::2] == ["```"] * (len(marks) // 2 + len(marks) % 2), cell.id
+
+
+@every_notebook
 def test_it_names_no_place_on_its_authors_machine(path: Path) -> None:
     assert not re.search(r"/(?:home|Users|root|work|tmp)/|[A-Z]:\\\\", path.read_text("utf-8"))
 

@@ -41,7 +41,7 @@ def find_program(name: str) -> str | None:
 
 
 class PrivateService:
-    """A server process of one's own: in a temporary folder, on a free port of 127.0.0.1, gone when the kernel ends.
+    """A server process of one's own: in a temporary folder, on a free port of 127.0.0.1, gone when nobody holds it, and when the kernel ends.
 
     What it has written stays when it is killed, and is there when it is started again, until ``close``.
 
@@ -59,8 +59,8 @@ class PrivateService:
             self.port: int = free.getsockname()[1]
         self.folder = Path(tempfile.mkdtemp(prefix="kit-service-"))
         self.pid: int | None = None
-        self._leash: subprocess.Popen[bytes] | None = None
-        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self._leashes: list[subprocess.Popen[bytes]] = []  # one while it runs, else none
+        weakref.finalize(self, _forgotten, self._leashes, self.folder)
 
     @classmethod
     def missing(cls) -> str | None:
@@ -85,19 +85,18 @@ class PrivateService:
             raise ServiceError(missing)
         if self.pid is None:
             await self._prepare()
-            self._leash = self._popen("sh", "-c", LEASH, "sh", *self._command(), stdin=subprocess.PIPE, start_new_session=True)
-            self.pid = int(self._leash.stdout.readline())
+            self._leashes.append(self._popen("sh", "-c", LEASH, "sh", *self._command(), stdin=subprocess.PIPE, start_new_session=True))
+            self.pid = int(self._leashes[0].stdout.readline())
             await self._until_ready()
         return self.url
 
     def kill(self) -> None:
         """End it at once, as the operating system does when memory runs out: it has no time to write anything. Safe to call twice."""
-        if self._leash is not None:
-            for pid in self.pids():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            self._leash.communicate()  # closes its standard input, so that it ends
-            self.pid = self._leash = None
+        for pid in self.pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.pid = None
+        _let_go(self._leashes)
 
     def close(self) -> None:
         """Kill it, and remove all that it has kept."""
@@ -142,7 +141,7 @@ class PrivateService:
         try:
             async with asyncio.timeout(START_SECONDS):
                 while not self._ready():
-                    if self._leash.poll() is not None:
+                    if self._leashes[0].poll() is not None:
                         raise TimeoutError
                     await asyncio.sleep(LOOK_SECONDS)
         except BaseException as error:
@@ -158,6 +157,17 @@ class PrivateService:
                 return self._greets(connection)
         except OSError:
             return False
+
+
+def _let_go(leashes: list[subprocess.Popen[bytes]]) -> None:
+    while leashes:
+        leashes.pop().communicate()  # closes its standard input, at whose end it kills the server
+
+
+def _forgotten(leashes: list[subprocess.Popen[bytes]], folder: Path) -> None:
+    """What is left to do for a service that nobody holds any more."""
+    _let_go(leashes)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class PrivateRedis(PrivateService):

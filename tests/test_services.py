@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import subprocess
 import sys
@@ -73,6 +74,17 @@ async def test_it_ends_with_the_process_that_started_it_however_that_ends(eventu
     await process.communicate()
     await eventually(lambda: not runs(int(pid)))
     shutil.rmtree(folder)
+
+
+@pytest.mark.broker
+async def test_it_ends_when_nobody_holds_it_any_more() -> None:
+    service = available(PrivateRedis)
+    await service.start()
+    pid, folder = service.pid, service.folder
+    del service
+    gc.collect()
+    assert not runs(pid)
+    assert not folder.exists()
 
 
 @pytest.mark.broker

@@ -141,12 +141,22 @@ def test_every_module_and_public_object_has_a_docstring(module: str) -> None:
 
 def test_the_package_is_exactly_the_union_of_what_it_imports() -> None:
     tree = parsed("kit")
-    imported = {alias.name: node.module for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names if node.module.startswith("kit.")}
+    imported = {
+        alias.name: node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names if node.module.startswith("kit.")
+    }
     public = {name for name in imported if name[0].isupper() or name in kit.__all__}
     assert len(kit.__all__) == len(set(kit.__all__))
     assert set(kit.__all__) == public
     assert [name for name in kit.__all__ if name not in public_names(imported[name])] == []
     assert [name for name in kit.__all__ if not hasattr(kit, name)] == []
+
+
+def test_without_a_notebook_panels_are_imported_when_they_are_asked_for() -> None:
+    asked = "import sys, kit; print('kit.panels' in sys.modules, 'ipywidgets' in sys.modules); print(kit.ChatPanel.__module__)"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False", "kit.panels.chat"]
+    with pytest.raises(AttributeError, match="'kit' has no attribute 'Panell'"):
+        kit.Panell  # noqa: B018
 
 
 def test_the_names_of_the_design_are_exported() -> None:

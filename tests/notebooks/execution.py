@@ -1,4 +1,4 @@
-"""Notebooks as their readers run them: top to bottom in a kernel of their own, then every cell twice more."""
+"""Notebooks as their readers run them: top to bottom in a kernel of their own, then every cell once more."""
 
 from __future__ import annotations
 
@@ -92,11 +92,11 @@ def written_files(path: Path) -> dict[str, str]:
 
 
 class Run(NamedTuple):
-    """A notebook that was executed top to bottom, and then every code cell twice in a row, in one kernel.
+    """A notebook that was executed top to bottom, and then every code cell once more, in one kernel.
 
     Attributes:
         seconds: how long the first pass took.
-        first: the code cells after it, and ``again`` after each of the runs that followed.
+        first: the code cells after it, and ``again`` after the second pass.
         answers: what the kernel answered after the first pass to the ``QUESTIONS`` of the notebook's own test module.
         kernel_said: what its process wrote to its own output.
     """
@@ -190,7 +190,7 @@ async def _execute(path: Path, folder: Path) -> Run:
             first = [await execute_cell(client, index) for index in positions]
             seconds = time.monotonic() - began
             asked = [await execute_cell(client, index) for index in range(first_question, len(notebook.cells))]
-            again = [await execute_cell(client, index) for index in positions for _ in range(2)]
+            again = [await execute_cell(client, index) for index in positions]
     assert not failures(asked)
     answers = {question: json.loads(printed([cell])) for question, cell in zip(questions, asked, strict=True)}
     return Run(path, seconds, first, again, answers, said.read_text())

@@ -66,7 +66,7 @@ def test_an_override_takes_the_tokens_place_and_is_taken_back(run: Run) -> None:
 def test_a_reloaded_app_does_what_was_edited_in_every_run(run: Run) -> None:
     said = "GET /orders/18/track?every=0.1\norder 18 is paid\norder 18 is packed\n"
     assert run.printed_by("importlib.reload").startswith(said)
-    assert printed(run.everything).count(said) == 3
+    assert printed(run.everything).count(said) == 2
 
 
 def test_it_stops_its_server_and_leaves_the_chats_of_those_who_came(run: Run) -> None:

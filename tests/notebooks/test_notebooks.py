@@ -124,7 +124,7 @@ def test_run_all_is_quick(run: Run) -> None:
     assert run.seconds < RUN_ALL_SECONDS
 
 
-def test_every_cell_may_be_run_twice_more(run: Run) -> None:
+def test_every_cell_may_be_run_again(run: Run) -> None:
     assert not failures(run.again)
 
 

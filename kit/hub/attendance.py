@@ -339,12 +339,15 @@ class Attendance:
         self._lists_due.pop(room, None)
         came = members[:MEMBERS_KNOWN] if whole else [Arrival(present, 0.0) for present in changes.values() if present is not None]
         gone = () if whole else [identity for identity, present in changes.items() if present is None]
+        if members:
+            self._announced.add(room)  # before it is said: once it is on its way, good-bye has to be said too
         try:
             await self._publish(companion_of(room), roll_messages(self._id, self._part_bytes, len(members), came, gone, whole=whole))
         except BaseException:
             self._lists_due[room] = None
             raise
-        (self._announced.add if members else self._announced.discard)(room)
+        if not members:
+            self._announced.discard(room)
 
     async def _publish(self, room: str, payloads: list[bytes]) -> None:
         for payload in payloads:

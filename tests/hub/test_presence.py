@@ -104,12 +104,11 @@ async def test_who_was_there_before_is_no_news_and_who_comes_to_others_is(hub: H
 
 @everywhere
 async def test_members_with_presence_are_told_of_those_in_other_hubs(hub: Hub, there: Server, room: str) -> None:
-    async with serve(joining_app(hub, opens_hub=False), port=0) as here:
-        async with connect(here, f"/join/{room}?name=Ana&envelope=1&presence=1") as ana:
-            assert await ana.receive_text(timeout=SECONDS) == "ready"
-            async with await joined(there, room, "Ben"):
-                came = await ana.receive_json(timeout=SECONDS)
-            left = await ana.receive_json(timeout=SECONDS)
+    async with serve(joining_app(hub, opens_hub=False), port=0) as here, connect(here, f"/join/{room}?name=Ana&envelope=1&presence=1") as ana:
+        assert await ana.receive_text(timeout=SECONDS) == "ready"
+        async with await joined(there, room, "Ben"):
+            came = await ana.receive_json(timeout=SECONDS)
+        left = await ana.receive_json(timeout=SECONDS)
     assert (came["type"], left["type"], came["name"], left["id"]) == ("joined", "left", "Ben", came["id"])
 
 
@@ -227,15 +226,14 @@ def test_no_reader_s_room_can_meet_those_of_presence() -> None:
 @between_processes
 async def test_who_was_in_a_process_that_is_killed_leaves_within_the_stated_time(hub: Hub, place_of_broker: Place, room: str, quick: None) -> None:
     """On local:// the hub of this test was there first, and serves the rooms."""
-    async with another_process(place_of_broker.url) as other, hub.subscribe(room, presence=True) as subscriber:
-        async with contextlib.AsyncExitStack() as clients:
-            for name in ("Ana", "Ben"):
-                clients.push_async_exit(await joined(other.address, room, name))
-            assert [each.name for each in await notices(subscriber, 2)] == ["Ana", "Ben"]
-            other.signal(signal.SIGKILL)
-            began = time.monotonic()
-            left = await notices(subscriber, 2)
-            assert time.monotonic() - began < attendance.SILENT_SECONDS + 2 * attendance.BEAT_SECONDS
+    async with another_process(place_of_broker.url) as other, hub.subscribe(room, presence=True) as subscriber, contextlib.AsyncExitStack() as clients:
+        for name in ("Ana", "Ben"):
+            clients.push_async_exit(await joined(other.address, room, name))
+        assert [each.name for each in await notices(subscriber, 2)] == ["Ana", "Ben"]
+        other.signal(signal.SIGKILL)
+        began = time.monotonic()
+        left = await notices(subscriber, 2)
+        assert time.monotonic() - began < attendance.SILENT_SECONDS + 2 * attendance.BEAT_SECONDS
     assert [(type(each), each.name) for each in left] == [(Left, "Ana"), (Left, "Ben")]
     assert await hub.present(room) == []
 
@@ -258,26 +256,36 @@ async def test_one_late_beat_changes_nothing_and_a_process_that_was_given_up_com
 
 @everywhere
 async def test_a_hub_whose_own_loop_was_blocked_takes_nobody_for_dead(hub: Hub, place_of_broker: Place, room: str, quick: None) -> None:
-    async with Hub(place_of_broker.url) as other, serve(joining_app(other, opens_hub=False), port=0) as server:
-        async with hub.subscribe(room, presence=True) as subscriber, await joined(server, room, "Ana"):
-            await notices(subscriber, 1)
-            time.sleep(attendance.SILENT_SECONDS + 0.5)  # noqa: ASYNC251, this is what is tested
-            await asyncio.sleep(4 * attendance.BEAT_SECONDS)
-            assert subscriber.waiting == 0
-            assert await names_in(hub, room) == ["Ana"]
+    async with (
+        Hub(place_of_broker.url) as other,
+        serve(joining_app(other, opens_hub=False), port=0) as server,
+        hub.subscribe(room, presence=True) as subscriber,
+        await joined(server, room, "Ana"),
+    ):
+        await notices(subscriber, 1)
+        time.sleep(attendance.SILENT_SECONDS + 0.5)  # noqa: ASYNC251, this is what is tested
+        await asyncio.sleep(4 * attendance.BEAT_SECONDS)
+        assert subscriber.waiting == 0
+        assert await names_in(hub, room) == ["Ana"]
 
 
 @pytest.mark.parametrize("place_of_broker", ["local"], indirect=True)
 async def test_when_the_process_that_serves_a_local_broker_is_killed_only_its_own_members_leave(place_of_broker: Place, room: str, quick: None) -> None:
-    async with another_process(place_of_broker.url) as serving, Hub(place_of_broker.url) as hub, another_process(place_of_broker.url) as other:
-        async with hub.subscribe(room, presence=True) as subscriber, await joined(serving.address, room, "Ana"), await joined(other.address, room, "Ben"):
-            assert {each.name for each in await notices(subscriber, 2)} == {"Ana", "Ben"}
-            serving.signal(signal.SIGKILL)
-            seen = [each for each in await notices(subscriber, 2) if not isinstance(each, Gap)]
-            assert [(type(each), each.name) for each in seen] == [(Left, "Ana")]
-            async with await joined(other.address, room, "Cleo"):
-                assert [each.name for each in await notices(subscriber, 1)] == ["Cleo"]
-                await until_present(hub, room, ["Ben", "Cleo"])
+    async with (
+        another_process(place_of_broker.url) as serving,
+        Hub(place_of_broker.url) as hub,
+        another_process(place_of_broker.url) as other,
+        hub.subscribe(room, presence=True) as subscriber,
+        await joined(serving.address, room, "Ana"),
+        await joined(other.address, room, "Ben"),
+    ):
+        assert {each.name for each in await notices(subscriber, 2)} == {"Ana", "Ben"}
+        serving.signal(signal.SIGKILL)
+        seen = [each for each in await notices(subscriber, 2) if not isinstance(each, Gap)]
+        assert [(type(each), each.name) for each in seen] == [(Left, "Ana")]
+        async with await joined(other.address, room, "Cleo"):
+            assert [each.name for each in await notices(subscriber, 1)] == ["Cleo"]
+            await until_present(hub, room, ["Ben", "Cleo"])
 
 
 # Services that go and come back.
@@ -291,23 +299,28 @@ def service(request: pytest.FixtureRequest) -> Any:
 
 @pytest.mark.broker
 async def test_after_an_outage_it_heals_by_itself_and_nobody_left_who_did_not(service: Service, room: str, quick: None, eventually: Eventually) -> None:
-    async with Hub(service.url) as hub, Hub(service.url) as elsewhere, serve(joining_app(elsewhere, opens_hub=False), port=0) as there:
-        async with hub.subscribe(room, presence=True) as subscriber, await joined(there, room, "Ana"):
-            ben = await joined(there, room, "Ben")
-            assert [each.name for each in await notices(subscriber, 2)] == ["Ana", "Ben"]
-            service.kill()
-            await eventually(lambda: hub.state == elsewhere.state == "reconnecting")
-            await ben.close()
-            await asyncio.sleep(attendance.SILENT_SECONDS + 1.0)
-            assert subscriber.waiting == 0
-            assert await names_in(hub, room) == ["Ana", "Ben"]
-            await asyncio.to_thread(service.start)
-            (left,) = await notices(subscriber, 1, timeout=20.0)
-            assert (type(left), left.name) == (Left, "Ben")
-            async with await joined(there, room, "Cleo"):
-                (came,) = await notices(subscriber, 1)
-                assert (type(came), came.name) == (Joined, "Cleo")
-                assert await names_in(hub, room) == ["Ana", "Cleo"]
+    async with (
+        Hub(service.url) as hub,
+        Hub(service.url) as elsewhere,
+        serve(joining_app(elsewhere, opens_hub=False), port=0) as there,
+        hub.subscribe(room, presence=True) as subscriber,
+        await joined(there, room, "Ana"),
+    ):
+        ben = await joined(there, room, "Ben")
+        assert [each.name for each in await notices(subscriber, 2)] == ["Ana", "Ben"]
+        service.kill()
+        await eventually(lambda: hub.state == elsewhere.state == "reconnecting")
+        await ben.close()
+        await asyncio.sleep(attendance.SILENT_SECONDS + 1.0)
+        assert subscriber.waiting == 0
+        assert await names_in(hub, room) == ["Ana", "Ben"]
+        await asyncio.to_thread(service.start)
+        (left,) = await notices(subscriber, 1, timeout=20.0)
+        assert (type(left), left.name) == (Left, "Ben")
+        async with await joined(there, room, "Cleo"):
+            (came,) = await notices(subscriber, 1)
+            assert (type(came), came.name) == (Joined, "Cleo")
+            assert await names_in(hub, room) == ["Ana", "Cleo"]
 
 
 # What is said, without a broker.

@@ -7,13 +7,13 @@ import contextlib
 import math
 import random
 import secrets
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from kit.hub.broker import Broker
 from kit.hub.errors import HubError
+from kit.hub.following import Due, Following
 from kit.hub.message import ComingOrGoing
+from kit.hub.news import News
 from kit.hub.peers import MEMBERS_KNOWN, Peers
 from kit.hub.presence import Arrival, Present
 from kit.hub.roll_call import LOBBY, Roll, Word, companion_of, read_roll, read_word, roll_messages, room_of, word_messages
@@ -25,50 +25,12 @@ SILENT_SECONDS = 20.0  # after which a hub that says nothing is given up: for so
 LISTS_SECONDS = 60.0  # after which whole lists are said again, in case that something went missing
 ANSWER_SECONDS = 0.3  # what hubs take to answer: who is heard of in this time was there before
 KEPT_SECONDS = 60.0  # for which a room that was asked for is followed
-FOLLOWED_ROOMS = 1000  # of those that were asked for
 
 _TICKS_A_BEAT = 5
 _ANSWERS = 8  # times ANSWER_SECONDS: the longest that a question waits for a broker
 _ROOMS_AT_ONCE = 32
-_NEWS_AT_ONCE, _NEWS_PAUSE_SECONDS = 100, 0.01  # a hub that is gone takes thousands with it: those who hear of it have queues of a thousand
 _PART_BYTES = 64 * 1024
 _BYE_SECONDS = 0.5
-
-
-@dataclass(slots=True)
-class _Followed:
-    """A room that this hub wants to be told of.
-
-    Attributes:
-        followers: subscribers and members here that want notices of it.
-        until: when it was asked for last, and the time for which it is followed then.
-        since: when that began.
-        entered: whether the broker brings what others say of it.
-        answered: set once the others have had time to answer.
-    """
-
-    since: float
-
-    followers: int = 0
-    until: float = 0.0
-    entered: bool = False
-    answered: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-@dataclass(slots=True)
-class _Due:
-    """What is to be said in the lobby; the names are those of `Word`."""
-
-    ask: dict[str, None] = field(default_factory=dict)
-    drop: dict[str, None] = field(default_factory=dict)
-    want: bool = False
-    hello: bool = False
-
-    def add(self, other: _Due) -> None:
-        self.ask |= other.ask
-        self.drop |= other.drop
-        self.want |= other.want
-        self.hello |= other.hello
 
 
 class Attendance:
@@ -88,18 +50,16 @@ class Attendance:
     def __init__(self, broker: Broker | None, here: Callable[[str], list[Arrival]], tell: Callable[[ComingOrGoing], None], max_message_bytes: int) -> None:
         self._broker = broker
         self._here = here
-        self._tell = tell
         self._part_bytes = min(max_message_bytes, _PART_BYTES)
         self._id = secrets.token_hex(8)
         self._loop = asyncio.get_running_loop()
         self._peers = Peers()
-        self._followed: dict[str, _Followed] = {}
-        self._left: dict[str, None] = {}  # rooms that were followed
-        self._due = _Due()
+        self._following = Following()
+        self._due = Due()
         self._lists_due: dict[str, None] = {}
         self._changes: dict[str, dict[str, Present | None]] = {}  # by room and id; None for who has left
         self._announced: set[str] = set()  # rooms that others know to have members here
-        self._news: deque[ComingOrGoing] = deque()
+        self._news = News(tell)
         self._connected = True
         self._in_lobby = False
         self._woken = asyncio.Event()
@@ -118,19 +78,21 @@ class Attendance:
     def follow(self, room: str) -> None:
         """Somebody here wants to be told who comes and goes, until as many have said `unfollow`."""
         if self._broker is not None:
-            self._following(room).followers += 1
+            self._following.open(room).followers += 1
+            self._wake()
 
     def unfollow(self, room: str) -> None:
         """One of those does not want to any more."""
-        if room in self._followed:
-            self._followed[room].followers -= 1
+        if (followed := self._following.rooms.get(room)) is not None:
+            followed.followers -= 1
 
     async def elsewhere(self, room: str) -> list[Present]:
         """Who is in ``room`` elsewhere; the first question waits for the answers."""
         if self._broker is None:
             return []
-        followed = self._following(room)
+        followed = self._following.open(room)
         followed.until = self._loop.time() + KEPT_SECONDS
+        self._wake()
         if self._connected:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_ANSWERS * ANSWER_SECONDS):
@@ -139,7 +101,7 @@ class Attendance:
 
     def count(self, room: str) -> int | None:
         """How many are in ``room`` elsewhere, or None while nobody here wants to know; from any loop."""
-        return 0 if self._broker is None else self._peers.count(room) if room in self._followed else None
+        return 0 if self._broker is None else self._peers.count(room) if room in self._following.rooms else None
 
     def known(self, room: str) -> list[Present]:
         """Those of them who are known at the moment; from any loop."""
@@ -147,13 +109,13 @@ class Attendance:
 
     def followed(self) -> list[str]:
         """The rooms that somebody here wants to be told of; from any loop."""
-        return list(self._followed)
+        return list(self._following.rooms)
 
     async def end(self) -> None:
         """Say good-bye, if somebody listens and the broker takes it at once."""
         task, self._task = self._task, None
-        is_known = bool(self._announced or self._followed)
-        self._followed.clear()
+        is_known = bool(self._announced or self._following.rooms)
+        self._following.rooms.clear()
         if task is None:
             return
         task.cancel()
@@ -176,7 +138,7 @@ class Attendance:
         """Something of it was lost: ask again."""
         if room in (None, LOBBY):
             self._ask_again()
-        elif (name := room_of(room)) in self._followed:
+        elif (name := room_of(room)) in self._following.entered:
             self._due.ask[name] = None
             self._woken.set()
 
@@ -191,17 +153,17 @@ class Attendance:
         if word.hub == self._id:
             return
         if word.bye:
-            self._pass_on(self._peers.forget(word.hub, for_ever=True))
+            self._news.put(self._peers.forget(word.hub, for_ever=True))
         elif self._hear(word.hub):
             self._list_soon(self._peers.wants(word))
-            self._due.want |= word.hello and bool(self._followed)
+            self._due.want |= word.hello and bool(self._following.rooms)
             self._woken.set()
 
     def _hear_roll(self, room: str, roll: Roll) -> None:
-        followed = self._followed.get(room)
+        followed = self._following.rooms.get(room)
         if roll.hub != self._id and followed is not None and self._hear(roll.hub):
             news_seconds = math.inf if followed.answered.is_set() else self._loop.time() - followed.since
-            self._pass_on(self._peers.change(room, roll, news_seconds=news_seconds))
+            self._news.put(self._peers.change(room, roll, news_seconds=news_seconds))
 
     def _hear(self, hub: str) -> bool:
         """Whether to listen to ``hub``; one that was given up has members of whom nothing is known."""
@@ -211,21 +173,6 @@ class Attendance:
         return given_up is not None
 
     # What becomes due.
-
-    def _following(self, room: str) -> _Followed:
-        followed = self._followed.get(room)
-        if followed is None:
-            followed = self._followed[room] = _Followed(self._loop.time())
-            self._let_go_of_one()
-            self._wake()
-        return followed
-
-    def _let_go_of_one(self) -> None:
-        """So that asking for room after room does not follow them all."""
-        if len(self._followed) > FOLLOWED_ROOMS:
-            asked = [followed for followed in self._followed.values() if followed.until and not followed.followers]
-            if len(asked) >= FOLLOWED_ROOMS:
-                asked[0].until = 0.0
 
     def _changed(self, room: str, identity: str, present: Present | None) -> None:
         if room in self._peers.wanted:
@@ -241,13 +188,13 @@ class Attendance:
 
     def _ask_again(self) -> None:
         self._due.hello = True
-        self._due.ask |= dict.fromkeys(room for room, followed in self._followed.items() if followed.entered)
+        self._due.ask |= dict.fromkeys(self._following.entered)
         self._list_soon(self._peers.wanted)
         self._woken.set()
 
     def _say_all_again(self) -> None:
         self._beat_at, self._lists_at = 0.0, self._loop.time() + LISTS_SECONDS * random.uniform(0.75, 1.25)
-        self._due.want |= bool(self._followed)
+        self._due.want |= bool(self._following.rooms)
         self._list_soon(self._announced)
         self._woken.set()
 
@@ -269,7 +216,7 @@ class Attendance:
             self._pass_time()
             if self._connected:
                 with contextlib.suppress(HubError):  # what was not said stays due
-                    await self._enter_and_leave()
+                    await self._enter()
                     await self._say_word()
                     await self._say_rolls()
 
@@ -279,47 +226,35 @@ class Attendance:
         if now < self._ticked_at + tick_seconds:
             return
         if self._connected:
-            self._pass_on(self._peers.age(min(now - self._ticked_at, 2 * tick_seconds), SILENT_SECONDS))
+            self._news.put(self._peers.age(min(now - self._ticked_at, 2 * tick_seconds), SILENT_SECONDS))
         self._ticked_at = now
-        for room in [room for room, followed in self._followed.items() if not followed.followers and followed.until <= now]:
-            self._unfollow(room)
+        for room in self._following.expire(self._due):
+            self._peers.forget_room(room)
         if now >= self._lists_at:
             self._say_all_again()
 
-    def _unfollow(self, room: str) -> None:
-        if self._followed.pop(room).entered:
-            self._left[room] = self._due.drop[room] = None
-        self._due.ask.pop(room, None)
-        self._peers.forget_room(room)
-
-    async def _enter_and_leave(self) -> None:
+    async def _enter(self) -> None:
         if not self._in_lobby:
             await self._broker.join(LOBBY)
             self._in_lobby = self._due.hello = True
-        for room in list(self._left):
-            await self._broker.leave(companion_of(room))
-            del self._left[room]
-        for room, followed in list(self._followed.items()):
-            if not followed.entered and self._followed.get(room) is followed:
-                await self._broker.join(companion_of(room))
-                followed.entered = True
-                self._due.drop.pop(room, None)
-                self._due.ask[room] = None
+        await self._following.enter_and_leave(self._broker, self._due)
 
     async def _say_word(self) -> None:
-        said, self._due = self._due, _Due()
-        beats = self._loop.time() >= self._beat_at and bool(self._followed or self._announced)
+        said, self._due = self._due, Due()
+        followed = self._following.rooms
+        beats = self._loop.time() >= self._beat_at and bool(followed or self._announced)
         if not (beats or said.ask or said.drop or said.want or said.hello):
             return
-        rooms = {"ask": said.ask, "drop": said.drop, "want": list(self._followed) if said.want else ()}
+        dropped = [room for room in said.drop if room not in followed]  # somebody may want to know again
+        rooms = {"ask": said.ask, "drop": dropped, "want": list(followed) if said.want else ()}
         try:
             await self._publish(LOBBY, word_messages(self._id, self._part_bytes, hello=said.hello, **rooms))
         except BaseException:
             self._due.add(said)
             raise
         self._beat_at = self._loop.time() + BEAT_SECONDS * random.uniform(0.75, 1.25)
-        for room in said.ask.keys() & self._followed.keys():
-            self._loop.call_later(ANSWER_SECONDS, self._followed[room].answered.set)
+        for room in said.ask.keys() & followed.keys():
+            self._loop.call_later(ANSWER_SECONDS, followed[room].answered.set)
 
     async def _say_rolls(self) -> None:
         wanted = self._peers.wanted
@@ -352,16 +287,3 @@ class Attendance:
     async def _publish(self, room: str, payloads: list[bytes]) -> None:
         for payload in payloads:
             await self._broker.publish(room, payload)
-
-    # What is news here.
-
-    def _pass_on(self, news: list[ComingOrGoing]) -> None:
-        if news and not self._news:
-            self._loop.call_soon(self._tell_some)
-        self._news.extend(news)
-
-    def _tell_some(self) -> None:
-        for _ in range(min(len(self._news), _NEWS_AT_ONCE)):
-            self._tell(self._news.popleft())
-        if self._news:
-            self._loop.call_later(_NEWS_PAUSE_SECONDS, self._tell_some)

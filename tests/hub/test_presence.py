@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kit import Client, Server, connect, serve
-from kit.hub import Gap, Hub, Joined, Left, Present, Subscriber, attendance
+from kit.hub import Gap, Hub, Joined, Left, Present, Subscriber, attendance, link
 from kit.hub.message import check_room, encode
 from kit.hub.peers import Peers
 from kit.hub.presence import METADATA_BYTES, Arrival
@@ -298,7 +298,11 @@ def service(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.mark.broker
-async def test_after_an_outage_it_heals_by_itself_and_nobody_left_who_did_not(service: Service, room: str, quick: None, eventually: Eventually) -> None:
+async def test_after_an_outage_it_heals_by_itself_and_nobody_left_who_did_not(
+    service: Service, room: str, quick: None, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    monkeypatch.setattr(attendance, "SILENT_SECONDS", 2.5)
+    monkeypatch.setattr(link, "LONGEST_PAUSE_SECONDS", 0.2)  # both hubs are back well before that
     async with (
         Hub(service.url) as hub,
         Hub(service.url) as elsewhere,

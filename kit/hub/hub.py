@@ -208,7 +208,8 @@ class Hub:
             name, metadata: what others see of it in `present` and in notices; at most 4 KiB of metadata.
             envelope: send JSON instead: ``{"type": "message", "room", "epoch", "offset", "data"}``, with ``"base64"`` in the
                 place of ``"data"`` for bytes; and ``{"type": "gap", "room", "reason", "count"}`` where some are missing.
-            presence: with ``envelope``, also send ``{"type": "joined", "room", "id", "name", "metadata"}`` and the same with ``"left"``.
+            presence: with ``envelope``, also send ``{"type": "joined", "room", "id", "name", "metadata"}`` and the same with ``"left"``,
+                of members in all processes; see `present`.
             since, policy, queue: as in `subscribe`.
 
         Raises:

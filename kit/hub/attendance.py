@@ -23,11 +23,11 @@ __all__ = ["Attendance"]
 BEAT_SECONDS = 5.0  # between two signs of life, more or less
 SILENT_SECONDS = 20.0  # after which a hub that says nothing is given up: for so long a ghost may stay
 LISTS_SECONDS = 60.0  # after which whole lists are said again, in case that something went missing
-ANSWER_SECONDS = 0.3  # what hubs take to answer: who is heard of in this time was there before
+ANSWER_SECONDS = 0.5  # what hubs may take to answer a question that the broker has brought
 KEPT_SECONDS = 60.0  # for which a room that was asked for is followed
 
 _TICKS_A_BEAT = 5
-_ANSWERS = 8  # times ANSWER_SECONDS: the longest that a question waits for a broker
+_ANSWERS = 5  # times ANSWER_SECONDS: the longest that a question waits, also for a slow broker
 _ROOMS_AT_ONCE = 32
 _PART_BYTES = 64 * 1024
 _BYE_SECONDS = 0.5
@@ -151,13 +151,19 @@ class Attendance:
 
     def _hear_word(self, word: Word) -> None:
         if word.hub == self._id:
-            return
-        if word.bye:
+            self._expect_answers(word)
+        elif word.bye:
             self._news.put(self._peers.forget(word.hub, for_ever=True))
         elif self._hear(word.hub):
             self._list_soon(self._peers.wants(word))
             self._due.want |= word.hello and bool(self._following.rooms)
             self._woken.set()
+
+    def _expect_answers(self, word: Word) -> None:
+        """The own question has come back: by now others have it too."""
+        for room in word.ask:
+            if (followed := self._following.rooms.get(room)) is not None:
+                self._loop.call_later(ANSWER_SECONDS, followed.answered.set)
 
     def _hear_roll(self, room: str, roll: Roll) -> None:
         followed = self._following.rooms.get(room)
@@ -253,8 +259,6 @@ class Attendance:
             self._due.add(said)
             raise
         self._beat_at = self._loop.time() + BEAT_SECONDS * random.uniform(0.75, 1.25)
-        for room in said.ask.keys() & followed.keys():
-            self._loop.call_later(ANSWER_SECONDS, followed[room].answered.set)
 
     async def _say_rolls(self) -> None:
         wanted = self._peers.wanted

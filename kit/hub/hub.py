@@ -235,14 +235,14 @@ class Hub:
         """Who is in ``room``: the WebSockets that joined it, in all processes that share the broker; first those of this hub, in their order.
 
         A person with two sockets is there twice, with two ids. Hubs tell each other by messages on the broker, and only of rooms that
-        somebody asks about; so the first call for a room, and one after a minute without any, asks and waits 0.3 s for the answers.
+        somebody asks about; so the first call for a room, and one after a minute without any, asks and waits half a second for the answers.
 
         What a hub knows of the others is true a moment later (eventual consistency), and notices go by it: who comes or leaves
         elsewhere is known as soon as a message is, at the latest about a minute after one was lost. Who came a moment before
-        somebody subscribed may be said to have joined all the same. When a process is killed or cut off,
-        its members stay for up to 25 s, while the broker can be reached, and leave then, all at once, each with its `Left`. While the
-        broker cannot be reached, those who were known last are there, and it heals by itself. Of each other hub, up to 10,000
-        members of a room are listed; ``statistics()`` counts all.
+        somebody subscribed may be said to have joined all the same. When a process is killed or cut off, its members stay for up
+        to 25 s while the broker can be reached, and then leave all at once, each with its `Left`. While the broker cannot be
+        reached, those who were known last are there, and it heals by itself. Of each other hub, up to 10,000 members of a room are
+        listed; ``statistics()`` counts all.
 
         Raises:
             TypeError, ValueError: no room can have such a name.

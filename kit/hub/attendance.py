@@ -91,12 +91,16 @@ class Attendance:
         if self._broker is None:
             return []
         followed = self._following.open(room)
-        followed.until = self._loop.time() + KEPT_SECONDS
+        followed.followers += 1
         self._wake()
-        if self._connected:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_ANSWERS * ANSWER_SECONDS):
-                    await followed.answered.wait()
+        try:
+            if self._connected:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_ANSWERS * ANSWER_SECONDS):
+                        await followed.answered.wait()
+        finally:
+            followed.followers -= 1
+            followed.until = self._loop.time() + KEPT_SECONDS
         return self._peers.present(room)
 
     def count(self, room: str) -> int | None:

@@ -76,6 +76,7 @@ def test_the_innermost_imports_nothing_of_the_kit(module: str) -> None:
 
 PURE = ["kit.timeline", "kit.closing", "kit.frames", "kit.recording", "kit.wire_rows", "kit.wire_inspection", "kit.json_tree"]
 PURE += ["kit.hub.message", "kit.hub.delivery", "kit.hub.catch_up", "kit.hub.presence", "kit.hub.statistics"]
+PURE += ["kit.hub.roll_call", "kit.hub.peers"]
 
 
 @pytest.mark.parametrize("module", PURE)

@@ -12,7 +12,7 @@ from kit.hub.message import Position, Stored
 from kit.hub.statistics import BrokerState
 from kit.printable import quoted
 
-__all__ = ["BROKERS", "Broker", "BrokerLimits", "Deliver", "open_url", "without_password"]
+__all__ = ["ALONE", "BROKERS", "Broker", "BrokerLimits", "Deliver", "open_url", "without_password"]
 
 # Each scheme's class, as "module:Class"; it is called with the URL and the limits, and imported when it is first asked for.
 BROKERS = {
@@ -23,6 +23,8 @@ BROKERS = {
     "postgresql": "kit.hub.postgres:PostgresBroker",
     "postgres": "kit.hub.postgres:PostgresBroker",
 }
+# Those whose hubs no other hub can reach.
+ALONE = {"memory"}
 # What they need from elsewhere, as pip is asked for it.
 INSTALL = {"redis": "redis", "rediss": "redis", "postgresql": "'psycopg[binary]'", "postgres": "'psycopg[binary]'"}
 

@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket
 from kit.errors import LoopStopped
 from kit.hub.audience import Audience
 from kit.hub.backlog import Backlog, BacklogLimits, Policy, check_policy
-from kit.hub.broker import Broker, BrokerLimits, open_url, without_password
+from kit.hub.broker import ALONE, Broker, BrokerLimits, open_url, without_password
 from kit.hub.delivery import Delivery
 from kit.hub.errors import HubError, PublishFailed
 from kit.hub.member import Member
@@ -93,6 +93,7 @@ class Hub:
         _check_positive(stuck_seconds=stuck_seconds, timeout_seconds=timeout_seconds, history_bytes=history_bytes, history=history + 1)
         self._broker: Broker = open_url(url, BrokerLimits(history, history_bytes, max_message_bytes, timeout_seconds))
         self._url = without_password(url)
+        self._alone = url.partition("://")[0] in ALONE
         self._max_message_bytes = max_message_bytes
         self._limits = BacklogLimits(queue, queue_bytes, block_seconds, stuck_seconds)
         self._id = secrets.token_hex(4)
@@ -126,7 +127,8 @@ class Hub:
             raise HubError("this hub is open already. Share it, or create another: Hub(url).")
         self._is_open = True
         self._loop = asyncio.get_running_loop()
-        self._rooms = Rooms(self._broker)
+        self._rooms = Rooms(self._broker, alone=self._alone, max_message_bytes=self._max_message_bytes)
+        self._id = secrets.token_hex(4)  # not before: processes that were forked have hubs that were one
         try:
             await self._broker.open(self._rooms)
         except BaseException:
@@ -176,7 +178,7 @@ class Hub:
             since: first bring what came after this place: all of it (``subscriber.recovered``), or a `Gap`.
             policy: what happens when it takes its messages too slowly; see `Hub`.
             queue: messages that may wait for it, if not as many as the hub's ``queue``.
-            presence: also yield `Joined` and `Left` when WebSockets join and leave.
+            presence: also yield `Joined` and `Left` when WebSockets join and leave, in all processes; see `present`.
 
         Raises:
             TypeError, ValueError: no such room, position or policy can be.
@@ -203,10 +205,11 @@ class Hub:
         bytes, JSON as its text.
 
         Args:
-            name, metadata: what others see of it in `presence`.
+            name, metadata: what others see of it in `present` and in notices; at most 4 KiB of metadata.
             envelope: send JSON instead: ``{"type": "message", "room", "epoch", "offset", "data"}``, with ``"base64"`` in the
                 place of ``"data"`` for bytes; and ``{"type": "gap", "room", "reason", "count"}`` where some are missing.
-            presence: with ``envelope``, also send ``{"type": "joined", "room", "id", "name", "metadata"}`` and the same with ``"left"``.
+            presence: with ``envelope``, also send ``{"type": "joined", "room", "id", "name", "metadata"}`` and the same with ``"left"``,
+                of members in all processes; see `present`.
             since, policy, queue: as in `subscribe`.
 
         Raises:
@@ -228,14 +231,29 @@ class Hub:
 
     # Looking.
 
-    def presence(self, room: str) -> list[Present]:
-        """Who is in ``room``: the WebSockets that joined it through this hub, in the order in which they came; from any loop."""
-        here = self._opened().get(check_room(room))
-        return [] if here is None else here.present()
+    async def present(self, room: str) -> list[Present]:
+        """Who is in ``room``: the WebSockets that joined it, in all processes that share the broker; first those of this hub, in their order.
+
+        A person with two sockets is there twice, with two ids. Hubs tell each other by messages on the broker, and only of rooms that
+        somebody asks about; so the first call for a room, and one after a minute without any, asks and waits half a second for the answers.
+
+        What a hub knows of the others is true a moment later (eventual consistency), and notices go by it: who comes or leaves
+        elsewhere is known as soon as a message is, at the latest about a minute after one was lost. Who came a moment before
+        somebody subscribed may be said to have joined all the same. When a process is killed or cut off, its members stay for up
+        to 25 s while the broker can be reached, and then leave all at once, each with its `Left`. While the broker cannot be
+        reached, those who were known last are there, and it heals by itself. Of each other hub, up to 10,000 members of a room are
+        listed; ``statistics()`` counts all.
+
+        Raises:
+            TypeError, ValueError: no room can have such a name.
+            HubError: the hub is not open.
+        """
+        check_room(room)
+        return await self._run(self._opened().present(room))
 
     def statistics(self) -> HubStatistics:
         """What the hub has done and what waits in it, as a snapshot; from any loop, also once it is closed."""
-        rooms = [] if self._rooms is None else [room.statistics() for room in self._rooms.all()]
+        rooms = [] if self._rooms is None else self._rooms.statistics()
         counts: Mapping[str, int] = {} if self._rooms is None else self._rooms.counts
         names = ("published", "failed", "received", "disconnected", "aborted", "gaps", "poison", "reconnects")
         return HubStatistics(
@@ -313,8 +331,7 @@ class Hub:
         self._turn_messages = self._turn_bytes = 0
 
     async def _subscribe(self, rooms: Rooms, subscriber: Subscriber) -> None:
-        room = rooms.open_room(subscriber.room)
-        room.add_subscriber(subscriber)
+        room = rooms.subscribe(subscriber)
         try:
             subscriber.begin(*await rooms.join(room, subscriber.since))
         except BaseException:
@@ -347,7 +364,7 @@ class Hub:
 
 
 async def _admit(rooms: Rooms, member: Member) -> Audience:
-    return rooms.open_room(member.room).add_member(member)
+    return rooms.admit(member)
 
 
 def _check_positive(**values: float) -> None:

@@ -201,11 +201,13 @@ class LinkedBroker:
             raise LinkLost("the connection has ended")
         finally:
             link.abort()
-            await asyncio.wait(tasks[:2], timeout=0.05)  # to cancel what waits for a frozen service can take seconds
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await link.close()
+            try:
+                await asyncio.wait(tasks[:2], timeout=0.05)  # to cancel what waits for a frozen service can take seconds
+            finally:  # the hub may be closed meanwhile
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await link.close()
 
     async def _watch(self, link: Link) -> None:
         """Send beats, and miss them; seconds are counted one by one, so that a loop that was blocked counts as one."""

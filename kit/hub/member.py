@@ -16,6 +16,7 @@ from kit.hub.catch_up import caught_up, is_known
 from kit.hub.delivery import Delivery
 from kit.hub.errors import HubError
 from kit.hub.message import Joined, Position
+from kit.hub.presence import Present
 from kit.loops import run_on
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Member:
         socket_id: the same for all members of one WebSocket.
         position: where the room was when it joined, or ``since`` until then.
         ended: why the hub no longer writes to it, in words; None while it does.
+        entered_at: when the room let it in, in the time of the hub's loop.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Member:
         self.recovered = False
         self.position: Position | None = None
         self.ended: str | None = None
+        self.entered_at = 0.0
         self.outlet = websocket.scope.get("extensions", {}).get("kit.outlet", {}).get("outlet")
         self.socket_id = id(websocket.scope if self.outlet is None else self.outlet)
         self._hub = hub
@@ -90,6 +93,11 @@ class Member:
         self._audience: Audience | None = None
         self._writer_task: asyncio.Task[None] | None = None
         self._closing_task: asyncio.Task[None] | None = None
+
+    @property
+    def present(self) -> Present:
+        """What others see of it."""
+        return Present(self.id, self.name, self.metadata)
 
     @property
     def dropped(self) -> int:

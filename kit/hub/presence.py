@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from kit.hub.message import check_room
 from kit.printable import human_bytes, quoted
 
-__all__ = ["Present", "check_metadata", "check_name"]
+__all__ = ["Arrival", "Present", "check_metadata", "check_name"]
 
 METADATA_BYTES = 4096
 
@@ -26,6 +26,13 @@ class Present(NamedTuple):
     id: str
     name: str
     metadata: Mapping[str, Any]
+
+
+class Arrival(NamedTuple):
+    """Somebody in a room, and how long ago it came."""
+
+    present: Present
+    seconds: float
 
 
 def check_name(name: str) -> str:

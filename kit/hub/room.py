@@ -14,7 +14,7 @@ from kit.hub.delivery import Delivery
 from kit.hub.errors import HubError
 from kit.hub.member import Member
 from kit.hub.message import ComingOrGoing, Joined, Left, Position
-from kit.hub.presence import Present
+from kit.hub.presence import Arrival, Present
 from kit.hub.statistics import QueueStatistics, RoomStatistics
 from kit.hub.subscriber import Subscriber
 
@@ -80,6 +80,7 @@ class Room:
             raise HubError(f"this WebSocket has joined {self.name!r} already, and would get every message twice. Join each room once.")
         self.deliver(Delivery(Joined(self.name, member.id, member.name, member.metadata)))
         self._members[member.socket_id] = member
+        member.entered_at = self._loop.time()
         if member.policy == "block":
             self._blocking[member] = None
         if member.loop not in self._audiences:
@@ -122,7 +123,12 @@ class Room:
 
     def present(self) -> list[Present]:
         """Its members, in the order in which they came."""
-        return [Present(member.id, member.name, member.metadata) for member in list(self._members.values())]
+        return [member.present for member in list(self._members.values())]
+
+    def arrivals(self) -> list[Arrival]:
+        """The same, and how long ago they came; on the hub's loop."""
+        now = self._loop.time()
+        return [Arrival(member.present, now - member.entered_at) for member in self._members.values()]
 
     async def space(self, timeout_seconds: float) -> None:
         """Wait for those who may block publishers; who is still full after the timeout is disconnected."""

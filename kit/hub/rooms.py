@@ -7,13 +7,17 @@ from collections import Counter, deque
 from collections.abc import Coroutine
 from typing import Any
 
+from kit.hub.attendance import Attendance
+from kit.hub.audience import Audience
 from kit.hub.broker import Broker
 from kit.hub.catch_up import is_known
 from kit.hub.delivery import Delivery
 from kit.hub.member import Member
-from kit.hub.message import Gap, Position, Stored
-from kit.hub.room import Room, queue_of
-from kit.hub.statistics import BrokerState, QueueStatistics
+from kit.hub.message import ComingOrGoing, Gap, Position, Stored
+from kit.hub.presence import Arrival, Present
+from kit.hub.roll_call import is_of_presence
+from kit.hub.room import QUEUES_SHOWN, Room, queue_of
+from kit.hub.statistics import BrokerState, QueueStatistics, RoomStatistics
 from kit.hub.subscriber import Subscriber
 
 __all__ = ["Rooms"]
@@ -31,7 +35,7 @@ class Rooms:
         left: who was let go last, as in `HubStatistics`.
     """
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, *, alone: bool, max_message_bytes: int) -> None:
         self.broker_state: BrokerState = "connected"
         self.detail = ""
         self.counts: Counter[str] = Counter()
@@ -41,6 +45,7 @@ class Rooms:
         self._loop = asyncio.get_running_loop()
         self._rooms: dict[str, Room] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._attendance = Attendance(None if alone else broker, self._arrivals, self._tell, max_message_bytes)
 
     def get(self, name: str) -> Room | None:
         """The room of that name, if somebody of this hub is in it."""
@@ -56,6 +61,23 @@ class Rooms:
         if room is None:
             room = self._rooms[name] = Room(name, self._loop)
         return room
+
+    def subscribe(self, subscriber: Subscriber) -> Room:
+        """Let a subscriber into its room."""
+        room = self.open_room(subscriber.room)
+        room.add_subscriber(subscriber)
+        self._attend(subscriber)
+        return room
+
+    def admit(self, member: Member) -> Audience:
+        """Let a member into its room; what serves it there.
+
+        Raises:
+            HubError: its WebSocket is in that room already.
+        """
+        audience = self.open_room(member.room).add_member(member)
+        self._attend(member)
+        return audience
 
     async def join(self, room: Room, since: Position | None) -> tuple[list[Delivery] | None, Position]:
         """See that the broker delivers ``room``; then what is to be caught up, and where the room is.
@@ -79,7 +101,46 @@ class Rooms:
         if room is not None:
             if room.remove(leaving):
                 self.left.append((room.name, queue_of(leaving)))
+                self._attend_no_more(leaving)
             self._close_if_empty(room)
+
+    async def present(self, name: str) -> list[Present]:
+        """Who is in the room of that name: here, then elsewhere."""
+        elsewhere = await self._attendance.elsewhere(name)
+        room = self._rooms.get(name)
+        return [*(room.present() if room else ()), *elsewhere]
+
+    def statistics(self) -> list[RoomStatistics]:
+        """A snapshot of every room that somebody is in, here or, as far as somebody here asks, elsewhere; from any loop."""
+        here = {room.name: room for room in self.all()}
+        empty = [Room(name, self._loop) for name in self._attendance.followed() if name not in here and self._attendance.count(name)]
+        return [self._with_others(room.statistics()) for room in [*here.values(), *empty]]
+
+    def _with_others(self, room: RoomStatistics) -> RoomStatistics:
+        elsewhere = self._attendance.count(room.name)
+        return room._replace(elsewhere=elsewhere, others=tuple(self._attendance.known(room.name)[:QUEUES_SHOWN]) if elsewhere else ())
+
+    def _attend(self, coming: Subscriber | Member) -> None:
+        """Tell the other hubs of a member, and ask them for their members if it wants to know."""
+        if isinstance(coming, Member):
+            self._attendance.came(coming.room, coming.present)
+        if coming.wants_presence:
+            self._attendance.follow(coming.room)
+
+    def _attend_no_more(self, leaving: Subscriber | Member) -> None:
+        if isinstance(leaving, Member):
+            self._attendance.went(leaving.room, leaving.id)
+        if leaving.wants_presence:
+            self._attendance.unfollow(leaving.room)
+
+    def _arrivals(self, name: str) -> list[Arrival]:
+        room = self._rooms.get(name)
+        return room.arrivals() if room else []
+
+    def _tell(self, news: ComingOrGoing) -> None:
+        """Pass on what another hub has said."""
+        if (room := self._rooms.get(news.room)) is not None:
+            room.deliver(Delivery(news))
 
     def _close_if_empty(self, room: Room) -> None:
         """Let the broker leave a room that nobody is in."""
@@ -88,6 +149,7 @@ class Rooms:
 
     async def end(self) -> None:
         """End every room and every task of theirs."""
+        await self._attendance.end()
         for room in self.all():
             room.end()
         self._rooms.clear()
@@ -99,6 +161,9 @@ class Rooms:
 
     def message(self, room: str, epoch: str, offset: int, payload: bytes) -> None:
         """Deliver a message to everybody in ``room``."""
+        if is_of_presence(room):
+            self._hear(room, payload)
+            return
         here = self._rooms.get(room)
         if here is None or here.knows(Position(epoch, offset)):
             return
@@ -112,6 +177,10 @@ class Rooms:
 
     def gap(self, room: str | None, reason: str) -> None:
         """Tell everybody in ``room``, or in all rooms, that messages are missing."""
+        if room is None or is_of_presence(room):
+            self._attendance.gap(room)
+        if room is not None and is_of_presence(room):
+            return
         self.counts["gaps"] += 1
         for here in self.all():
             if room in (None, here.name):
@@ -127,6 +196,13 @@ class Rooms:
         """Note how the broker's connection is."""
         self.counts["reconnects"] += name == "connected" and self.broker_state in ("reconnecting", "failed")
         self.broker_state, self.detail = name, detail
+        self._attendance.state(name == "connected")
+
+    def _hear(self, room: str, payload: bytes) -> None:
+        try:
+            self._attendance.message(room, payload)
+        except ValueError as error:
+            self.poison(room, str(error))
 
     def _decoded(self, name: str, history: list[Stored]) -> list[Delivery]:
         deliveries = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from kit.hub.message import Position
+from kit.hub.presence import Present
 
 __all__ = ["BrokerState", "HubStatistics", "QueueStatistics", "RoomStatistics"]
 
@@ -53,6 +54,8 @@ class RoomStatistics(NamedTuple):
         waiting_bytes: and their bytes.
         dropped: messages that made room for newer ones.
         queues: the fullest queues, at most 200.
+        elsewhere: how many WebSockets have joined through other hubs; None while nobody here asks who is in the room.
+        others: who they are, at most 200.
     """
 
     name: str
@@ -67,6 +70,8 @@ class RoomStatistics(NamedTuple):
     waiting_bytes: int
     dropped: int
     queues: tuple[QueueStatistics, ...]
+    elsewhere: int | None = None
+    others: tuple[Present, ...] = ()
 
 
 class HubStatistics(NamedTuple):
@@ -85,7 +90,7 @@ class HubStatistics(NamedTuple):
         gaps: times that the broker lost messages.
         poison: things from the broker that no hub wrote.
         reconnects: times that the broker was found again.
-        rooms: those that somebody is in.
+        rooms: those that somebody of this hub is in, or that it asks about and somebody is in elsewhere.
         left: who was let go last, with the room's name, at most 100.
     """
 

@@ -2,6 +2,7 @@
 
 const ROOM_COLUMNS = [
   ["members", "WebSockets that joined the room through this hub"],
+  ["elsewhere", "WebSockets that joined it through other hubs, in other processes; – while this hub does not ask"],
   ["subscribers", "hub.subscribe() blocks that are open"],
   ["published", "Messages that this hub sent to the room"],
   ["delivered", "Messages that the broker brought, from all processes"],
@@ -27,6 +28,8 @@ export function stepped(index, key, count) {
   return key in steps ? Math.min(count - 1, Math.max(0, steps[key])) : null;
 }
 
+const isNothing = (count) => count === "0" || count === "–";
+
 /** A queue as a small bar, with its numbers in words beside it. */
 export function queueElement(row) {
   const label = `${row.waiting.toLocaleString("en")} of at most ${row.capacity.toLocaleString("en")} messages wait for ${row.name}`;
@@ -40,14 +43,15 @@ export function queueElement(row) {
 
 /** One member or subscriber of the chosen room; one that has ended says why. */
 export function memberElement(row) {
-  const cell = (name, ...children) => h("td", { role: "cell", class: `kit-hub-${name}${children[0] === "0" ? " kit-faint" : ""}`, "data-label": name }, ...children);
+  const policy = row.kind === "elsewhere" ? row.policy : h("span", { class: "kit-code" }, row.policy);
+  const cell = (name, ...children) => h("td", { role: "cell", class: `kit-hub-${name}${isNothing(children[0]) ? " kit-faint" : ""}`, "data-label": name }, ...children);
   return h(
     "tr",
-    { role: "row", class: `kit-hub-member${row.ended ? " kit-hub-ended" : ""}` },
+    { role: "row", class: `kit-hub-member${row.ended ? " kit-hub-ended" : ""}${row.kind === "elsewhere" ? " kit-hub-away" : ""}` },
     h("th", { role: "rowheader", scope: "row", title: row.name, class: `kit-hub-is-${row.kind}` }, row.name),
-    cell("waiting", row.ended ? h("span", { class: "kit-faint" }, row.waits) : queueElement(row)),
+    cell("waiting", row.ended || row.kind === "elsewhere" ? h("span", { class: "kit-faint" }, row.waits) : queueElement(row)),
     cell("dropped", row.dropped),
-    cell("policy", h("span", { class: "kit-code" }, row.policy)),
+    cell("policy", policy),
     cell("state", pill(row.state, row.tone), row.reason ? h("span", { class: "kit-hub-reason" }, row.reason) : null),
   );
 }
@@ -55,7 +59,7 @@ export function memberElement(row) {
 /** One room: its name, which chooses it, and its counts. */
 export function roomElement(row, choose) {
   const button = h("button", { type: "button", class: "kit-hub-room", "aria-pressed": String(row.chosen), title: row.name, onclick: choose }, row.name);
-  const cells = row.counts.map(([label, count]) => h("td", { role: "cell", class: count === "0" ? "kit-faint" : "", "data-label": label }, count));
+  const cells = row.counts.map(([label, count]) => h("td", { role: "cell", class: isNothing(count) ? "kit-faint" : "", "data-label": label }, count));
   return h("tr", { role: "row", class: row.chosen ? "kit-hub-chosen" : "" }, h("th", { role: "rowheader", scope: "row" }, button), ...cells);
 }
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Coroutine
 from typing import Any
 
 from kit import loops
+from kit.errors import LoopStopped
+from kit.hub.errors import HubError
 from kit.hub.hub import Hub
 from kit.hub.message import check_room
 from kit.hub.statistics import HubStatistics, RoomStatistics
 from kit.panels.base import Panel, front_end
-from kit.panels.hub_rows import header_of, in_order, member_row, room_row, summary_of
+from kit.panels.hub_rows import elsewhere_row, header_of, in_order, member_row, member_text, room_row, summary_of
 from kit.panels.snapshot import show_snapshot
 from kit.printable import visible
 from kit.timeline import Timeline, redact
@@ -24,6 +27,7 @@ _LONGEST_PAUSE_SECONDS = 2.0
 _COST = 0.03  # the share of one processor that looking may take
 _ROOMS_SHOWN = 100
 _MEMBERS_SHOWN = 200
+_ASK_SECONDS = 20.0  # between two questions who is in the chosen room elsewhere: the hub follows a room for longer than that
 _LEFT_SECONDS = 3.0  # for how long one that left of its own accord is still shown
 _LET_GO_SECONDS = 30.0  # and one that the hub let go, whose reason is worth reading
 
@@ -32,7 +36,8 @@ class HubPanel(Panel):
     """What a hub does, seen from above: ``HubPanel(hub)``.
 
     While the panel is in view it looks at ``hub.statistics()`` at most five times a second, and more rarely when that would
-    take more than 3 % of a processor. The hub may be opened later, closed, and opened again.
+    take more than 3 % of a processor. It also has the hub ask others who is in the chosen room (`Hub.present`). The hub may be
+    opened later, closed, and opened again.
 
     Args:
         hub: a `Hub`, open or not.
@@ -53,6 +58,8 @@ class HubPanel(Panel):
         self._chosen: str | None = None
         self._seen: HubStatistics | None = None
         self._left_at: dict[str, float] = {}
+        self._asking: asyncio.Task[None] | None = None
+        self._asked: tuple[str | None, float] = (None, 0.0)  # for which room, and when
         self._said: dict[str, Any] = {}
 
     @property
@@ -76,9 +83,8 @@ class HubPanel(Panel):
         hub = picture["hub"]
         totals = ", ".join(f"{count} {label}" for label, count in hub["totals"])
         rows = [("log", f"{hub['pill']} · {totals}"), *(("log", text) for text in (hub["detail"], hub["hint"]) if text)]
-        rows += [("log", f"{row['name']}: {', '.join(f'{count} {label}' for label, count in row['counts'])}") for row in picture["rooms"]]
-        for row in picture["members"]:
-            rows.append(("ended" if row["ended"] else "log", f"{row['name']} ({row['policy']}): {row['state']}, {row['waits']}. {row['reason']}".rstrip(". ")))
+        rows += [("log", f"{row['name']}: {', '.join(f'{count} {label}' for label, count in row['counts'] if count != '–')}") for row in picture["rooms"]]
+        rows += [("ended" if row["ended"] else "log", member_text(row)) for row in picture["members"]]
         show_snapshot(self.title, [(kind, redact(text)) for kind, text in rows])
 
     def _action(self, what: str, form: dict[str, Any]) -> Coroutine[Any, Any, None] | None:
@@ -110,8 +116,23 @@ class HubPanel(Panel):
             began = time.thread_time()
             self._look()
             self._tell_changes()
+            self._ask_others()
             cost_seconds = time.thread_time() - began
             await asyncio.sleep(min(max(_PAUSE_SECONDS, cost_seconds / _COST), _LONGEST_PAUSE_SECONDS))
+
+    def _ask_others(self) -> None:
+        """Have the hub follow who is in the chosen room elsewhere, for as long as the panel is seen."""
+        if self._chosen is None or self._seen.state == "closed":
+            self._asked = (None, 0.0)
+        elif self._asking is None or self._asking.done():
+            (room, at), now = self._asked, time.monotonic()
+            if room != self._chosen or now - at >= _ASK_SECONDS:
+                self._asked = (self._chosen, now)
+                self._asking = asyncio.get_running_loop().create_task(self._ask(self._chosen))
+
+    async def _ask(self, room: str) -> None:
+        with contextlib.suppress(HubError, LoopStopped):  # it was closed, or its loop has ended: the next look says so
+            await self.hub.present(room)
 
     def _reset(self) -> dict[str, Any]:
         if self._seen is None:
@@ -152,10 +173,11 @@ class HubPanel(Panel):
         }
 
     def _members_of(self, room: RoomStatistics | None) -> list[dict[str, Any]]:
-        """Who is in the chosen room, then who was until a moment ago."""
+        """Who is in the chosen room, here and elsewhere, then who was until a moment ago."""
         here = [member_row(queue) for queue in in_order(room.queues if room else ())]
         gone = [member_row(queue, gone=True) for name, queue in self._seen.left if name == self._chosen and self._still_shown(queue.id, queue.ended)]
-        return [*here, *reversed(gone)][:_MEMBERS_SHOWN]
+        elsewhere = [elsewhere_row(present) for present in (room.others if room else ())]
+        return [*here, *elsewhere, *reversed(gone)][:_MEMBERS_SHOWN]
 
     def _still_shown(self, key: str, let_go: str | None) -> bool:
         seconds = _LEFT_SECONDS if let_go in (None, "it left") else _LET_GO_SECONDS

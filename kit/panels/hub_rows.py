@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from kit.hub.presence import Present
 from kit.hub.statistics import HubStatistics, QueueStatistics, RoomStatistics
 from kit.printable import human_bytes, quoted, visible
 
-__all__ = ["header_of", "in_order", "member_row", "room_row", "summary_of"]
+__all__ = ["elsewhere_row", "header_of", "in_order", "member_row", "member_text", "room_row", "summary_of"]
 
 _TONES = {"connected": "good", "reconnecting": "warning", "failed": "bad", "closed": "muted"}
 _NOT_OPEN = "This hub is not open. In an app's lifespan: `async with hub:`, or in a cell: `await hub.open()`."
@@ -36,10 +37,12 @@ def header_of(hub: HubStatistics, *, more_rooms: int) -> dict[str, Any]:
 
 def room_row(room: RoomStatistics, *, chosen: bool) -> dict[str, Any]:
     """One room: its name, and its counts with their labels, in the order of the columns."""
-    counts = {"members": room.members, "subscribers": room.subscribers, "published": room.published, "delivered": room.received}
+    counts = {"subscribers": room.subscribers, "published": room.published, "delivered": room.received}
     counts |= {"dropped": room.dropped, "gaps": room.gaps}
+    elsewhere = "–" if room.elsewhere is None else f"{room.elsewhere:,}"
     newest = "–" if room.position is None else f"{room.position.offset:,}"
-    return {"id": room.name, "name": visible(room.name), "counts": [*_labelled(counts), ("offset", newest)], "chosen": chosen}
+    labelled = [*_labelled({"members": room.members}), ("elsewhere", elsewhere), *_labelled(counts), ("offset", newest)]
+    return {"id": room.name, "name": visible(room.name), "counts": labelled, "chosen": chosen}
 
 
 def in_order(queues: Iterable[QueueStatistics]) -> list[QueueStatistics]:
@@ -68,6 +71,20 @@ def member_row(queue: QueueStatistics, *, gone: bool = False) -> dict[str, Any]:
     }
 
 
+def elsewhere_row(present: Present) -> dict[str, Any]:
+    """One member of another hub, whose queue is known there only."""
+    unknown = dict.fromkeys(("waits", "dropped", "policy"), "–")
+    state = {"state": "elsewhere", "tone": "muted", "reason": "", "ended": False, "gone": False}
+    return {"id": present.id, "name": visible(present.name), "kind": "elsewhere", "waiting": 0, "capacity": 0, **unknown, **state}
+
+
+def member_text(row: dict[str, Any]) -> str:
+    """A row of `member_row` or `elsewhere_row` on one line."""
+    if row["kind"] == "elsewhere":
+        return f"{row['name']}: elsewhere"
+    return f"{row['name']} ({row['policy']}): {row['state']}, {row['waits']}. {row['reason']}".rstrip(". ")
+
+
 def summary_of(name: str | None, room: RoomStatistics | None, *, shown: int) -> dict[str, Any]:
     """The chosen room in a sentence."""
     if name is None:
@@ -75,11 +92,12 @@ def summary_of(name: str | None, room: RoomStatistics | None, *, shown: int) -> 
     if room is None:
         return {"name": visible(name), "text": "empty", "hint": f"Nobody of this hub is in {quoted(name)} now. Whoever joins it appears here.", "more": ""}
     waiting = f"{room.waiting:,} waiting, {human_bytes(room.waiting_bytes)}" if room.waiting else "nothing waits"
-    hidden = room.members + room.subscribers - shown
+    elsewhere = f", {_counted(room.elsewhere, 'member')} elsewhere" if room.elsewhere else ""
+    hidden = room.members + room.subscribers + (room.elsewhere or 0) - shown
     more = f"{hidden:,} more are in this room: those shown have the fullest queues." if hidden > 0 else ""
     return {
         "name": visible(name),
-        "text": f"{_counted(room.members, 'member')}, {_counted(room.subscribers, 'subscriber')}, {waiting}",
+        "text": f"{_counted(room.members, 'member')}, {_counted(room.subscribers, 'subscriber')}{elsewhere}, {waiting}",
         "hint": "",
         "more": more,
     }

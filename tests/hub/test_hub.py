@@ -154,7 +154,7 @@ async def test_a_bad_room_name_is_refused_everywhere(hub: Hub, room: Any, error:
     with pytest.raises(error, match=words):
         hub.subscribe(room)
     with pytest.raises(error, match=words):
-        hub.presence(room)
+        await hub.present(room)
     assert hub.statistics().published == 0
 
 
@@ -270,7 +270,7 @@ async def test_a_message_that_the_broker_does_not_take_is_counted(hub: Hub) -> N
 
 async def test_presence_of_subscribers_and_strangers_is_empty(hub: Hub) -> None:
     async with hub.subscribe("room"):
-        assert hub.presence("room") == hub.presence("never seen") == []
+        assert await hub.present("room") == await hub.present("never seen") == []
 
 
 async def test_the_password_is_shown_nowhere() -> None:

@@ -153,3 +153,17 @@ async def test_nothing_but_a_lock_stays_in_the_folder(monkeypatch: pytest.Monkey
     async with Hub("local://name"):
         pass
     assert [path.suffix for path in (tmp_path / f"kit-hub-{os.getuid()}").iterdir()] == [".lock"]
+
+
+async def test_a_hub_that_is_closed_while_its_connection_is_given_up_leaves_no_task_behind(eventually: Eventually) -> None:
+    url = f"local://{secrets.token_hex(8)}"
+
+    def running(name: str) -> list[asyncio.Task[Any]]:
+        return [task for task in asyncio.all_tasks() if task.get_coro().__qualname__.startswith(name)]
+
+    async with Hub(url) as serving, Hub(url) as hub:
+        reading = running("LocalLink.read")[-1]
+        await serving.close()
+        await eventually(reading.done)
+        await hub.close()
+        assert running("LinkedBroker") == running("LocalLink") == []

@@ -164,14 +164,15 @@ async def test_a_history_that_is_gone_is_said_in_the_envelope(served: Served, la
 async def test_presence_says_who_is_there_and_who_comes_and_goes(served: Served, lane: str, eventually: Eventually) -> None:
     async with await joined(served, served.path(lane, name="Ana", envelope="1", presence="1")) as ana:
         async with await joined(served, served.path(lane, name="Ben")):
-            assert [present.name for present in served.hub.presence("room")] == ["Ana", "Ben"]
-            assert served.hub.presence("other") == []
+            assert [present.name for present in await served.hub.present("room")] == ["Ana", "Ben"]
+            assert await served.hub.present("other") == []
             came = await ana.receive_json(timeout=SECONDS)
         went = await ana.receive_json(timeout=SECONDS)
         (_, ben) = served.app.state.members
         assert came == {"type": "joined", "room": "room", "id": ben.id, "name": "Ben", "metadata": {}}
         assert went == came | {"type": "left"}
-        await eventually(lambda: [present.name for present in served.hub.presence("room")] == ["Ana"])
+        await eventually(lambda: served.hub.statistics().rooms[0].members == 1)
+        assert [present.name for present in await served.hub.present("room")] == ["Ana"]
     await eventually(lambda: served.hub.statistics().rooms == ())
 
 
@@ -233,7 +234,7 @@ async def test_clients_that_come_and_go_in_a_hurry_leave_nothing_behind(served: 
     for _ in range(2):
         await asyncio.gather(*(visit(number) for number in range(12)))
     await eventually(lambda: served.hub.statistics().rooms == ())
-    assert served.hub.presence("room") == []
+    assert await served.hub.present("room") == []
     assert all(member.ended == "it left" or member.ended == "its WebSocket is closed" for member in served.app.state.members)
 
 
@@ -302,7 +303,7 @@ async def test_a_stuck_client_is_aborted_and_its_memory_freed_and_the_others_los
         await eventually(lambda: stuck in served.app.state.left, within_seconds=2.0)
         statistics = served.hub.statistics()
         assert (stuck.waiting, stuck.waiting_bytes, statistics.aborted) == (0, 0, 1)
-        assert [present.id for present in served.hub.presence("room")] == [served.app.state.members[0].id]
+        assert [present.id for present in await served.hub.present("room")] == [served.app.state.members[0].id]
         await served.hub.publish("room", "and on")
         assert await healthy.receive_text(timeout=SECONDS) == "and on"
 

@@ -39,6 +39,14 @@ def test_one_that_has_ended_says_why_instead_of_drawing_a_queue(run: Any) -> Non
     assert "meter" not in json.dumps(made)
 
 
+def test_one_that_is_elsewhere_has_no_queue_to_show(run: Any) -> None:  # noqa: F811
+    away = MEMBER | {"kind": "elsewhere", "state": "elsewhere", "tone": "muted", "waits": "–", "dropped": "–", "policy": "–", "waiting": 0, "capacity": 0}
+    made = run("hub", f"kit.memberElement({json.dumps(away)})")
+    assert made["text"] == "Ana <b>–––elsewhere"
+    assert "kit-hub-away" in made["class"]
+    assert "meter" not in json.dumps(made)
+
+
 def test_a_room_is_a_button_that_says_whether_it_is_chosen(run: Any) -> None:  # noqa: F811
     row = {"id": "lobby", "name": "lobby", "counts": [["member", "1"], ["gaps", "0"]], "chosen": True}
     made = run("hub", f"kit.roomElement({json.dumps(row)}, () => null)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -100,7 +101,7 @@ async def test_each_room_has_its_counts_and_the_hub_their_totals(show: Show, eve
             await hub.publish("garden", number)
         await hub.publish("nobody is here", 0)
         await eventually(lambda: dict(map(tuple, seen.hub.get("totals", ()))).get("published") == "11")
-        expected = {"members": "0", "subscriber": "1", "published": "5", "delivered": "5", "dropped": "0", "gaps": "0", "offset": "5"}
+        expected = {"members": "0", "elsewhere": "0", "subscriber": "1", "published": "5", "delivered": "5", "dropped": "0", "gaps": "0", "offset": "5"}
         assert seen.rooms == {"lobby": expected, "garden": expected | {"dropped": "3"}}
         assert dict(map(tuple, seen.hub["totals"])) == {"published": "11", "delivered": "10", "dropped": "3", "gaps": "0"}
 
@@ -190,6 +191,27 @@ async def test_what_a_room_or_a_member_is_called_cannot_hide_anything(show: Show
         assert set(seen.rooms) == {"lobby", "x\\u202ey"}
         seen.front_end.do("choose", room="lobby")
         await eventually(lambda: "a\\u202eb" in seen.members)
+
+
+@pytest.mark.parametrize("is_here", [True, False], ids=["somebody is here", "nobody is here"])
+async def test_who_is_in_the_room_elsewhere_is_told_apart(is_here: bool, show: Show, eventually: Eventually, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The panel has its hub ask; the room is shown even if this hub has nobody in it."""
+    shown: list[dict[str, str]] = []
+    monkeypatch.setattr("kit.panels.snapshot.display", lambda bundle, raw: shown.append(bundle))
+    url = f"local://{secrets.token_hex(8)}"
+    async with Hub(url) as hub, Hub(url) as other, serve(joining_app(other, opens_hub=False), port=0) as there, contextlib.AsyncExitStack() as stack:
+        if is_here:
+            await stack.enter_async_context(hub.subscribe("lobby"))
+        seen = Seen(show(panel := HubPanel(hub)))
+        panel.choose("lobby")
+        async with connect(there, "/join/lobby?name=Ana"):
+            await eventually(lambda: "Ana" in seen.members)
+            assert (seen.members["Ana"]["state"], seen.members["Ana"]["kind"], seen.members["Ana"]["waits"]) == ("elsewhere", "elsewhere", "–")
+            assert (seen.rooms["lobby"]["members"], seen.rooms["lobby"]["elsewhere"]) == ("0", "1")
+            assert ", 1 member elsewhere, " in seen.newest("room")["text"]
+            panel.snapshot()
+        assert "Ana: elsewhere" in shown[0]["text/plain"]
+        await eventually(lambda: "Ana" not in seen.members)
 
 
 async def test_only_so_many_rooms_and_members_are_shown_and_the_rest_is_counted(show: Show, eventually: Eventually) -> None:

@@ -1,0 +1,104 @@
+"""The rooms of which a hub wants to be told who is in them elsewhere: for how long, and whether it has heard already. Lives on the hub's loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from kit.hub.broker import Broker
+from kit.hub.roll_call import companion_of
+
+__all__ = ["Due", "Followed", "Following"]
+
+FOLLOWED_ROOMS = 1000  # of those that were asked for
+
+
+@dataclass(slots=True)
+class Followed:
+    """A room that this hub wants to be told of.
+
+    Attributes:
+        since: when that began.
+        followers: subscribers and members here that want notices of it.
+        until: when what was asked for last may be forgotten; 0 if nobody has asked.
+        entered: whether the broker brings what others say of it.
+        answered: set once the others have had time to answer.
+    """
+
+    since: float
+    followers: int = 0
+    until: float = 0.0
+    entered: bool = False
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(slots=True)
+class Due:
+    """What is to be said in the lobby; the names are those of `Word`."""
+
+    ask: dict[str, None] = field(default_factory=dict)
+    drop: dict[str, None] = field(default_factory=dict)
+    want: bool = False
+    hello: bool = False
+
+    def add(self, other: Due) -> None:
+        """Say all of that too."""
+        self.ask |= other.ask
+        self.drop |= other.drop
+        self.want |= other.want
+        self.hello |= other.hello
+
+
+class Following:
+    """What is followed, by the rooms' names."""
+
+    def __init__(self) -> None:
+        self.rooms: dict[str, Followed] = {}
+        self._left: dict[str, None] = {}
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def entered(self) -> Iterable[str]:
+        """The rooms of which the broker brings what others say."""
+        return [room for room, followed in self.rooms.items() if followed.entered]
+
+    def open(self, room: str) -> Followed:
+        """Follow ``room``; who calls it notes at once for whom, or until when."""
+        followed = self.rooms.get(room)
+        if followed is None:
+            followed = self.rooms[room] = Followed(self._loop.time())
+            self._let_go_of_one()
+        return followed
+
+    def expire(self, due: Due) -> list[str]:
+        """Follow no more what nobody wants to know; which rooms these are."""
+        now = self._loop.time()
+        expired = [room for room, followed in self.rooms.items() if not followed.followers and followed.until <= now]
+        for room in expired:
+            due.ask.pop(room, None)
+            if self.rooms.pop(room).entered:
+                self._left[room] = due.drop[room] = None
+        return expired
+
+    async def enter_and_leave(self, broker: Broker, due: Due) -> None:
+        """Have ``broker`` bring what others say of these rooms and of no others; ask for the new ones.
+
+        Raises:
+            HubError: the broker cannot; what is left to do is done the next time.
+        """
+        for room in list(self._left):
+            await broker.leave(companion_of(room))
+            del self._left[room]
+        for room, followed in list(self.rooms.items()):
+            if not followed.entered and self.rooms.get(room) is followed:
+                await broker.join(companion_of(room))
+                followed.entered = True
+                due.ask[room] = None
+
+    def _let_go_of_one(self) -> None:
+        """So that to ask for room after room does not follow them all."""
+        if len(self.rooms) > FOLLOWED_ROOMS:
+            asked = [followed for followed in self.rooms.values() if followed.until and not followed.followers]
+            if len(asked) >= FOLLOWED_ROOMS:
+                min(asked, key=lambda followed: followed.until).until = 0.0

@@ -14,6 +14,7 @@ __all__ = ["elsewhere_row", "header_of", "in_order", "member_row", "member_text"
 _TONES = {"connected": "good", "reconnecting": "warning", "failed": "bad", "closed": "muted"}
 _NOT_OPEN = "This hub is not open. In an app's lifespan: `async with hub:`, or in a cell: `await hub.open()`."
 _NOBODY = "Nobody is in a room yet. A room is there as soon as somebody is in it."
+_NOBODY_NOW = "Nobody is in a room now."
 _DETAIL_CHARACTERS = 300
 
 
@@ -22,6 +23,7 @@ def header_of(hub: HubStatistics, *, more_rooms: int) -> dict[str, Any]:
     totals = {"published": hub.published, "delivered": hub.received, "dropped": hub.dropped, "gaps": hub.gaps}
     troubles = {"failed": hub.failed, "disconnected": hub.disconnected, "aborted": hub.aborted, "not understood": hub.poison, "reconnects": hub.reconnects}
     totals |= {label: count for label, count in troubles.items() if count}
+    used = bool(hub.published or hub.received or hub.left)
     return {
         "url": visible(hub.url),
         "pill": hub.state,
@@ -30,8 +32,8 @@ def header_of(hub: HubStatistics, *, more_rooms: int) -> dict[str, Any]:
         "totals": _labelled(totals),
         "count": _counted(len(hub.rooms), "room"),
         "more": f'{_counted(more_rooms, "more room")} not in this list: panel.choose("name") shows any.' if more_rooms else "",
-        "hint": "" if hub.rooms else _NOT_OPEN if hub.state == "closed" else _NOBODY,
-        "teaches": not hub.rooms and hub.state != "closed",
+        "hint": "" if hub.rooms else _NOT_OPEN if hub.state == "closed" else _NOBODY_NOW if used else _NOBODY,
+        "teaches": not hub.rooms and hub.state != "closed" and not used,
     }
 
 

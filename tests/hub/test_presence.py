@@ -26,11 +26,15 @@ Eventually = Callable[..., Any]
 
 SECONDS = 10.0
 SERVED = {"redis", "postgres"}
-SHARED = [pytest.param(name, marks=pytest.mark.broker if name in SERVED else ()) for name in PLACES if name != "memory"]
-BETWEEN_PROCESSES = [place for place in SHARED if place.values != ("distant",)]
+BETWEEN_PROCESSES = [pytest.param(name, marks=pytest.mark.broker if name in SERVED else ()) for name in PLACES if name not in ("memory", "distant")]
 
-everywhere = pytest.mark.parametrize("place_of_broker", SHARED, indirect=True)
-between_processes = pytest.mark.parametrize("place_of_broker", BETWEEN_PROCESSES, indirect=True)
+
+def over(*places: Any) -> pytest.MarkDecorator:
+    """Run a test over these brokers."""
+    return pytest.mark.parametrize("place_of_broker", places, indirect=True)
+
+
+everywhere = over(*BETWEEN_PROCESSES)
 
 
 @pytest.fixture
@@ -176,7 +180,7 @@ async def test_statistics_count_members_elsewhere_once_somebody_asks(hub: Hub, e
     assert [(each.name, each.members, each.subscribers) for each in hub.statistics().rooms] in ([], [(room, 0, 0)])
 
 
-@everywhere
+@over("local")
 async def test_five_hundred_members_are_all_known_and_all_leave(hub: Hub, elsewhere: Hub, there: Server, room: str) -> None:
     clients = [client for _ in range(10) for client in await asyncio.gather(*(joined(there, room) for _ in range(50)))]
     async with hub.subscribe(room, presence=True) as subscriber:
@@ -231,7 +235,7 @@ def test_no_reader_s_room_can_meet_those_of_presence() -> None:
 # Processes that die, hang and come back.
 
 
-@between_processes
+@everywhere
 async def test_who_was_in_a_process_that_is_killed_leaves_within_the_stated_time(hub: Hub, place_of_broker: Place, room: str, quick: None) -> None:
     """On local:// the hub of this test was there first, and serves the rooms."""
     async with another_process(place_of_broker.url) as other, hub.subscribe(room, presence=True) as subscriber, contextlib.AsyncExitStack() as clients:
@@ -246,7 +250,7 @@ async def test_who_was_in_a_process_that_is_killed_leaves_within_the_stated_time
     assert await hub.present(room) == []
 
 
-@pytest.mark.parametrize("place_of_broker", ["local"], indirect=True)
+@over("local")
 async def test_one_late_beat_changes_nothing_and_a_process_that_was_given_up_comes_back(hub: Hub, place_of_broker: Place, room: str, quick: None) -> None:
     async with another_process(place_of_broker.url) as other, hub.subscribe(room, presence=True) as subscriber, await joined(other.address, room, "Ana"):
         (came,) = await notices(subscriber, 1)
@@ -262,7 +266,7 @@ async def test_one_late_beat_changes_nothing_and_a_process_that_was_given_up_com
     assert (type(left), type(back), back.id) == (Left, Joined, came.id)
 
 
-@everywhere
+@over("local")
 async def test_a_hub_whose_own_loop_was_blocked_takes_nobody_for_dead(hub: Hub, place_of_broker: Place, room: str, quick: None) -> None:
     async with (
         Hub(place_of_broker.url) as other,
@@ -277,7 +281,7 @@ async def test_a_hub_whose_own_loop_was_blocked_takes_nobody_for_dead(hub: Hub, 
         assert await names_in(hub, room) == ["Ana"]
 
 
-@pytest.mark.parametrize("place_of_broker", ["local"], indirect=True)
+@over("local")
 async def test_when_the_process_that_serves_a_local_broker_is_killed_only_its_own_members_leave(place_of_broker: Place, room: str, quick: None) -> None:
     async with (
         another_process(place_of_broker.url) as serving,
@@ -336,7 +340,7 @@ async def test_after_an_outage_it_heals_by_itself_and_nobody_left_who_did_not(
             assert await names_in(hub, room) == ["Ana", "Cleo"]
 
 
-@pytest.mark.parametrize("place_of_broker", ["distant"], indirect=True)
+@over("distant")
 async def test_while_a_hub_could_hear_nobody_nobody_was_silent(hub: Hub, there: Server, room: str) -> None:
     peers = hub._rooms._attendance._peers
     async with await joined(there, room, "Ana"):

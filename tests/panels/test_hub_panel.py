@@ -91,6 +91,8 @@ async def test_with_nobody_in_a_room_it_says_what_to_do_next(show: Show, eventua
         async with hub.subscribe("lobby"):
             await eventually(lambda: not seen.hub["hint"])
             assert list(seen.rooms) == ["lobby"]
+        await eventually(lambda: seen.hub["hint"] == "Nobody is in a room now.")
+        assert not seen.hub["teaches"], "who has used it knows how"
 
 
 async def test_each_room_has_its_counts_and_the_hub_their_totals(show: Show, eventually: Eventually) -> None:

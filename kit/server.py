@@ -270,20 +270,6 @@ class Server:
         capture_output.release()
 
 
-class _Plan(NamedTuple):
-    """What `serve` was asked for, checked."""
-
-    app: Callable[..., Awaitable[None]]
-    name: str
-    port: int | None
-    host: str
-    host_loop: loops.HostLoop | None
-    recording: bool
-    admission: Admission
-    limits: Limits
-    uvicorn_options: dict[str, Any]
-
-
 class _Starting:
     """What ``serve(…)`` returns: awaited it starts the server; in ``async with`` it also stops it."""
 
@@ -435,27 +421,6 @@ async def _replace(plan: _Plan) -> Server:
     _servers[plan.name] = server
     await server._start(plan.port)
     return server
-
-
-def _host_loop(runs_in: str) -> loops.HostLoop | None:
-    """The running loop, made ready for nested calls, if the server is to run on it."""
-    if runs_in == "thread":
-        return None
-    if runs_in != "kernel":
-        raise ServerStartError(f"runs_in expects 'thread' or 'kernel', but got {runs_in!r}. Leave it out for a thread of its own.")
-    try:
-        loops.allow_nesting()
-    except ValueError as error:
-        raise ServerStartError(f"runs_in='kernel' needs an event loop of asyncio's own, but: {error}. Leave it out for a thread of its own.") from None
-    return loops.HostLoop()
-
-
-def _warn_of_what_is_off(allowed_origins: Any, allowed_hosts: Any) -> None:
-    off = [name for name, value in (("allowed_origins", allowed_origins), ("allowed_hosts", allowed_hosts)) if value == "*"]
-    if off:
-        danger = "while this server runs, any web page that you open may connect to it"
-        text = f"{' and '.join(off)}='*': {danger}. Good for a lesson; where it matters, list the pages or names instead."
-        warnings.warn(text, UnsafeServerWarning, stacklevel=3)
 
 
 def _stop_at_exit() -> None:

@@ -1,0 +1,354 @@
+"""One process of a server, as the kernel has it: started, handed sockets, listened to, and seen to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kit.errors import ServerStartError
+from kit.recording_form import RecordingError
+from kit.retelling import Retelling, told_in
+from kit.source import Place
+from kit.timeline import Connection, Timeline
+from kit.watch import BLOCKED_AFTER_SECONDS, Blocked
+
+__all__ = ["Process", "WorkerProcess"]
+
+_LINE_CHARACTERS = 4_096
+_LINES_A_SECOND = 200  # of what a process writes past its handlers
+_LINE_LIMIT_BYTES = 64 * 2**20
+_OUTBOX_MOST = 2_000  # sockets that wait for a process that takes none
+
+
+class Process(NamedTuple):
+    """A snapshot of one process of a server.
+
+    Attributes:
+        label: ``"process 1"``.
+        pid: the system's number for it.
+        state: ``"starting"``, ``"serving"``, ``"stopping"`` or ``"ended"``.
+        connections_open: how many connections it has open.
+        exit: how it ended, for example ``"exit code 3"``, or an empty text.
+    """
+
+    label: str
+    pid: int
+    state: str
+    connections_open: int
+    exit: str
+
+
+class WorkerProcess:
+    """Lives on the server's own loop, but for what says otherwise.
+
+    Args:
+        label: what it is called in the Timeline.
+        settings: what `kit.worker` needs to know.
+        on_end: called once, with how it ended in words, when it was not told to end.
+
+    Attributes:
+        lost: the connections that ended with it.
+    """
+
+    def __init__(self, label: str, timeline: Timeline, settings: dict[str, Any], on_end: Callable[[WorkerProcess, str], None]) -> None:
+        self.lost: list[Connection] = []
+        self._label = label
+        self._timeline = timeline
+        self._on_end = on_end
+        self._retelling = Retelling(timeline, label)
+        self._loop = asyncio.get_running_loop()
+        self._state = "starting"
+        self._exit = ""
+        self._killed = False
+        self._blocked: dict[str, Any] | None = None
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._outbox: deque[tuple[bytes, socket.socket | None]] = deque()
+        self._waits_for_room = False
+        self._popen, self._control, pipes = _started(settings)
+        self._control.setblocking(False)
+        self._task = self._loop.create_task(self._live(*pipes))
+
+    @property
+    def process(self) -> Process:
+        """A snapshot of it; from any thread."""
+        return Process(self._label, self._popen.pid, self._state, sum(connection.open for connection in self._retelling.connections), self._exit)
+
+    @property
+    def serves(self) -> bool:
+        """Whether it may be handed sockets."""
+        return self._state == "serving"
+
+    @property
+    def blocked(self) -> Blocked | None:
+        """Where its loop is stuck, or None while that answers; from any thread."""
+        told = self._blocked
+        if told is None or not self.serves:
+            return None
+        about = self._retelling.connection(told["connection"])
+        place = Place(*told["place"]) if told["place"] else None
+        since_seconds = max(BLOCKED_AFTER_SECONDS, time.perf_counter() - told["since"])
+        return Blocked(since_seconds, place, about.number if about else None)
+
+    async def ready(self) -> None:
+        """Wait until it serves.
+
+        Raises:
+            ServerStartError: it does not, and why.
+        """
+        await asyncio.shield(self._ready)
+        self._state = "serving"
+
+    async def ended(self, within_seconds: float) -> None:
+        """Wait until it has ended and all is heard; after so many seconds it is killed."""
+        done, _ = await asyncio.wait([self._task], timeout=within_seconds)
+        if not done:
+            self._timeline.note(f"{self._label} did not stop within {within_seconds:g} s, so it was killed", what="killed", process=self._label)
+            self.kill()
+            await asyncio.wait([self._task], timeout=1.0)
+
+    def hand(self, accepted: socket.socket, address: Any) -> None:
+        """Give it a connection; a socket that it does not take at once waits for it here."""
+        if len(self._outbox) >= _OUTBOX_MOST:
+            accepted.close()
+            return
+        self._send("socket", self._retelling.expect(address), accepted)
+
+    def tell(self, what: str, value: Any) -> None:
+        """Tell it something, behind the sockets that it was given before."""
+        self._send(what, value)
+
+    def stop(self, code: int, lifespan_seconds: float) -> None:
+        """Tell it to close its connections with ``code``, and to end."""
+        if self._state in ("starting", "serving"):
+            self._state = "stopping"
+            self._send("stop", [code, lifespan_seconds])
+
+    def kill(self) -> None:
+        """End it at once; from any thread. Safe to call at any time: only a process that has not been waited for is killed."""
+        self._killed = True
+        if self._popen.poll() is None:
+            self._popen.kill()
+
+    def give_up(self) -> None:
+        """Kill it if it still runs, and let go of all that belongs to it."""
+        self.kill()
+        self._task.cancel()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._popen.wait(0.5)  # a killed process ends within milliseconds
+        self._part()
+
+    # Its life.
+
+    async def _live(self, reports: int, outputs: dict[str, Any]) -> None:
+        """1. listen until it hangs up; 2. wait for its end; 3. what was its, ends."""
+        listening = [_Lines(self._heard, limit=_LINE_LIMIT_BYTES)]
+        listening += [_Lines(_Output(self._timeline, self._label, stream).line, limit=_LINE_CHARACTERS) for stream in outputs]
+        transports = []
+        try:
+            for lines, file in zip(listening, [os.fdopen(reports, "rb", buffering=0), *outputs.values()], strict=True):
+                transport, _ = await self._loop.connect_read_pipe(lambda lines=lines: lines, file)
+                transports.append(transport)
+            while self._popen.poll() is None:
+                await asyncio.wait([listening[0].over], timeout=0.005 if listening[0].over.done() else 0.25)
+                if listening[0].over.done():
+                    await asyncio.sleep(0.002)
+            await asyncio.wait([lines.over for lines in listening], timeout=0.5)  # a grandchild may have them still
+        finally:
+            for transport in transports:
+                transport.close()
+        self._over(self._popen.returncode)
+
+    def _over(self, code: int) -> None:
+        asked = self._state == "stopping" or self._killed
+        self._exit = _exit_words(code)
+        how = f"{self._label} ended with {self._exit}" if code >= 0 else f"{self._label} was ended by {self._exit}"
+        was, self._state = self._state, "ended"
+        self.lost = self._retelling.connections
+        self._retelling.end(None if asked else how)
+        self._part()
+        if not self._ready.done():
+            self._ready.set_exception(ServerStartError(f"{how} before it served. What it wrote last is in the server's log."))
+            self._ready.exception()  # whoever waits for another process does not look
+        if was == "serving" and not asked:
+            self._on_end(self, how)
+
+    def _part(self) -> None:
+        """Close what is left on this side."""
+        if self._waits_for_room:
+            self._loop.remove_writer(self._control.fileno())
+            self._waits_for_room = False
+        self._control.close()
+        for _, accepted in self._outbox:
+            if accepted is not None:
+                accepted.close()
+        self._outbox.clear()
+
+    # To it.
+
+    def _send(self, what: str, value: Any, accepted: socket.socket | None = None) -> None:
+        self._outbox.append((json.dumps({what: value}).encode() + b"\n", accepted))
+        if not self._waits_for_room:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send what waits, as far as there is room."""
+        try:
+            while self._outbox:
+                line, accepted = self._outbox[0]
+                if accepted is None:
+                    self._control.send(line)
+                else:
+                    socket.send_fds(self._control, [line], [accepted.fileno()])
+                    accepted.close()  # the process has it, and the client sees no difference
+                self._outbox.popleft()
+        except BlockingIOError:
+            if not self._waits_for_room:
+                self._waits_for_room = True
+                self._loop.add_writer(self._control.fileno(), self._flush)
+            return
+        except OSError:  # it has ended: its end closes what waits
+            return
+        if self._waits_for_room:
+            self._waits_for_room = False
+            self._loop.remove_writer(self._control.fileno())
+
+    # From it.
+
+    def _heard(self, line: bytes) -> None:
+        try:
+            self._take(*told_in(line))
+        except (RecordingError, KeyError, TypeError, ValueError) as error:
+            self._timeline.note(f"{self._label} told something that makes no sense here: {str(error)[:300]}", what="unreadable", process=self._label)
+
+    def _take(self, kind: str, value: Any) -> None:
+        if kind == "batch":
+            self._retelling.take_batch(value)
+        elif kind == "blocked":
+            self._blocked = value
+        elif kind == "ready" and not self._ready.done():
+            self._ready.set_result(None)
+        elif kind == "failed" and not self._ready.done():
+            self._ready.set_exception(ServerStartError(str(value)))
+            self._ready.exception()
+
+
+class _Lines(asyncio.Protocol):
+    """Cuts what comes through a pipe into lines; a longer one than ``limit`` comes in parts.
+
+    Attributes:
+        over: done when the other end has closed the pipe.
+    """
+
+    def __init__(self, take: Callable[[bytes], None], *, limit: int) -> None:
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._take = take
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._length = 0
+
+    def data_received(self, data: bytes) -> None:
+        *lines, rest = data.split(b"\n")
+        for line in lines:
+            self._parts.append(line)
+            self._whole()
+        self._parts.append(rest)
+        self._length += len(rest)
+        if self._length > self._limit:
+            self._whole()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._length:
+            self._whole()
+        if not self.over.done():
+            self.over.set_result(None)
+
+    def _whole(self) -> None:
+        line, self._parts, self._length = b"".join(self._parts), [], 0
+        self._take(line)
+
+
+class _Output:
+    """What a process writes past its handlers, line by line, at most so many a second."""
+
+    def __init__(self, timeline: Timeline, label: str, stream: str) -> None:
+        self._timeline = timeline
+        self._label = label
+        self._stream = stream
+        self._second = 0
+        self._lines = 0
+
+    def line(self, line: bytes) -> None:
+        """Record a line, unless there are too many; those are counted."""
+        now = int(time.monotonic())
+        if now != self._second:
+            self._say_what_is_missing()
+            self._second, self._lines = now, 0
+        self._lines += 1
+        if self._lines <= _LINES_A_SECOND:
+            text = line[:_LINE_CHARACTERS].decode("utf-8", "replace").rstrip("\r")
+            self._timeline.note(text, kind="print", stream=self._stream, process=self._label)
+
+    def _say_what_is_missing(self) -> None:
+        missing = self._lines - _LINES_A_SECOND
+        if missing > 0:
+            self._timeline.note(f"{missing:,} more lines that {self._label} wrote are not shown", what="skipped", process=self._label)
+
+
+def _started(settings: dict[str, Any]) -> tuple[subprocess.Popen[bytes], socket.socket, tuple[int, dict[str, Any]]]:
+    """A process with its settings under way, the control channel to it, and what is read of it: reports and outputs."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    reports, pipe = os.pipe()
+    try:
+        popen = subprocess.Popen(
+            [sys.executable, "-m", "kit.worker", str(theirs.fileno()), str(pipe)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            pass_fds=(theirs.fileno(), pipe),
+            start_new_session=True,  # the kernel's interrupts are not meant for it
+            env=_environment(),
+        )
+    except BaseException:
+        ours.close()
+        os.close(reports)
+        raise
+    finally:
+        theirs.close()
+        os.close(pipe)
+    with contextlib.suppress(OSError):  # it has ended already: that is told by whoever waits for it
+        ours.settimeout(1.0)
+        ours.sendall(json.dumps({**settings, "path": _python_path()}).encode() + b"\n")
+    return popen, ours, (reports, {"stdout": popen.stdout, "stderr": popen.stderr})
+
+
+def _python_path() -> list[str]:
+    """Where this process finds modules, with the folder that it is in first."""
+    here = str(Path.cwd())
+    return [here, *(place for place in sys.path if place not in ("", here))]
+
+
+def _environment() -> dict[str, str]:
+    """This process's own, and where the kit is."""
+    kit = str(Path(__file__).parent.parent)
+    known = os.environ.get("PYTHONPATH", "")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [kit, known])), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
+
+
+def _exit_words(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    with contextlib.suppress(ValueError):
+        return f"signal {-code} ({signal.Signals(-code).name})"
+    return f"signal {-code}"

@@ -90,6 +90,7 @@ class Conversation:
         row = self._rows.get(key)
         if row is None:
             row = self._rows[key] = Row(key, kind, entry.connection, direction, entry.at_seconds, entry.side)
+        row.at_seconds = min(row.at_seconds, entry.at_seconds)  # what another process saw is told after what it brought about here
         return row
 
     def _alone(self, entry: Entry, kind: str, direction: str = "here") -> Row:
@@ -314,7 +315,10 @@ class Conversation:
     def _end_socket(self, entry: Entry) -> Row:
         lane, text, of_client = self._lane(entry), visible(entry.text), entry.side == "client"
         silent = lane.complete and not lane.closing and not lane.refused
-        row = self._row(entry, "end", "dropped" if silent else "end", ("up" if of_client else "down") if silent else "here")
+        direction, known = ("up" if of_client else "down") if silent else "here", self._rows.get(f"{entry.connection}:end")
+        if known is not None and known.kind == "dropped" and entry.at_seconds < known.at_seconds:
+            known.direction = direction  # it was this end that dropped the line, though the other was heard first
+        row = self._row(entry, "end", "dropped" if silent else "end", direction)
         row.moments["client" if of_client else "wire"] = entry.at_seconds
         row.label = "dropped, no Close frame" if row.kind == "dropped" else row.label or text
         if of_client:
@@ -355,10 +359,10 @@ def _frame_key(entry: Entry, lane: Lane, direction: str, sent: bool) -> str:
         return f"{direction} message {entry.ordinal}"
     if opcode == "CLOSE":
         return f"{direction} close"
-    unread = lane.controls.setdefault((direction, opcode), deque(maxlen=_CONTROLS_MOST))
-    if not sent and unread:
-        return unread.popleft()
+    mine, others = (lane.controls.setdefault((direction, opcode, seen), deque(maxlen=_CONTROLS_MOST)) for seen in (sent, not sent))
+    if others:
+        return others.popleft()
     key = f"{direction} {opcode} {entry.number}"
-    if sent:
-        unread.append(key)
+    if sent or lane.complete:  # after a gap nobody knows whether a frame that is read first was written in it
+        mine.append(key)
     return key

@@ -49,9 +49,9 @@ class Retelling:
 
     @property
     def connections(self) -> list[Connection]:
-        """The connections whose server's end is there now."""
-        waiting = [arrival.connection for arrival in self._arrivals.values() if arrival.connection is not None]
-        return [connection for connection in (*(known for known, _ in self._known.values()), *waiting) if connection.report_due]
+        """The connections whose server's end is there now; from any thread."""
+        waiting = [arrival.connection for arrival in list(self._arrivals.values()) if arrival.connection is not None]
+        return [connection for connection in (*(known for known, _ in list(self._known.values())), *waiting) if connection.report_due]
 
     def expect(self, address: Any) -> int:
         """A socket goes to the process: note it, and return the ticket by which the process will tell of it."""
@@ -80,20 +80,33 @@ class Retelling:
         for each in batch["entries"]:
             self._take_entry(entry_from(each))
 
-    def end(self, how: str | None) -> None:
-        """The process is gone, and every connection's end with it.
+    def end(self, how: str | None) -> list[Connection]:
+        """The process is gone, and every connection's end with it; returns the connections that it still had.
 
         Args:
             how: how it ended, in words, or None when it was told to.
         """
-        for connection in self.connections:
-            connection.process_ended = how
-            connection.server_stopped = connection.server_stopped or how is None
-            connection.vanished_side = connection.vanished_side or "server"
-            connection.report_due = False
+        lost = self.connections
+        for connection in lost:
+            self._lose(connection, how)
         for connection, address in self._known.values():
             self._timeline.end_connection(address, connection)
+        for arrival in self._arrivals.values():
+            if arrival.connection is not None:
+                self._timeline.end_connection(arrival.address, arrival.connection)
         self._arrivals.clear()
+        return lost
+
+    def _lose(self, connection: Connection, how: str | None) -> None:
+        """What the process would have told of it."""
+        connection.process_ended = how
+        connection.server_stopped = connection.server_stopped or how is None
+        connection.vanished_side = connection.vanished_side or "server"
+        connection.report_due = False
+        if how is not None:
+            self._timeline.note(how, kind="error", connection=connection, process=self._process, exception="", lines=[])
+        if self._timeline.recording:
+            self._timeline.note("the socket closed", kind="end", connection=connection, what="socket", process=self._process)
 
     def _take_change(self, change: Any) -> None:
         expect(isinstance(change, dict) and change.keys() == {"number", "ticket", "fields"}, "a change of a connection", change)

@@ -174,8 +174,7 @@ class WorkerProcess:
         self._exit = _exit_words(code)
         how = f"{self._label} ended with {self._exit}" if code >= 0 else f"{self._label} was ended by {self._exit}"
         was, self._state = self._state, "ended"
-        self.lost = self._retelling.connections
-        self._retelling.end(None if asked else how)
+        self.lost = self._retelling.end(None if asked else how)
         self._part()
         if not self._ready.done():
             self._ready.set_exception(ServerStartError(f"{how} before it served. What it wrote last is in the server's log."))

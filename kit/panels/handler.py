@@ -192,6 +192,8 @@ class HandlerPanel(ServersPanel):
         }
 
     def _hint(self, living: list[Connection]) -> str:
+        if self.server.processes:
+            return "These handlers run in other processes, where this panel cannot look."
         if not self._sections.shown:
             where = f"with the path {self._path!r}" if self._path else "that the kit can see"
             return f"This app has no WebSocket route {where}. Once a handler runs, the functions that it is in appear here."

@@ -123,9 +123,7 @@ class Server:
         if not isinstance(self.app, str):
             return websocket_routes(self.app)
         routes = Routes()
-        routes.unlisted.append(
-            f"The routes of {self.app!r} are in other processes, where this kernel cannot look. Connect by path: connect(server, '/ws')"
-        )
+        routes.unlisted.append(f"The routes of {self.app!r} are in other processes, where this kernel cannot look. Connect by path: connect(server, '/ws')")
         return routes
 
     @property

@@ -1,4 +1,4 @@
-"""One process of a server, ``python -m kit.worker``: it imports the app, serves the sockets that it is handed, and tells the kernel of all.
+"""One process of a server: it imports the app, serves the sockets that it is handed, and tells the kernel of all.
 
 The app has the main thread and its loop to itself. On a loop beside it live the control channel, by which sockets and
 orders come, and the reporter: so a blocked app is still watched, and ends when the kernel is gone.
@@ -153,7 +153,7 @@ class Worker:
         self._control.setblocking(False)
         loop = asyncio.get_running_loop()
         loop.add_reader(self._control.fileno(), self._hear)
-        self._late = loop.call_later(self._settings["start_seconds"], self._say_what_hangs)
+        self._late = loop.call_later(self._settings["started_by"] - time.perf_counter(), self._say_what_hangs)
 
     async def _ready(self) -> None:
         self._late.cancel()
@@ -253,7 +253,7 @@ def _plain_blocked(blocked: Blocked | None) -> Any:
 
 
 def main() -> None:
-    """What ``python -m kit.worker CONTROL PIPE`` does; the numbers are descriptors that `kit.workers` hands down."""
+    """What `kit.worker_start` runs; its arguments are the descriptors of the control channel and of the pipe to the kernel."""
     control, pipe = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
     for descriptor in (control.fileno(), pipe):
         os.set_inheritable(descriptor, False)
@@ -262,7 +262,3 @@ def main() -> None:
     if settings is not None:
         sys.path[:] = settings["path"]
         Worker(control, pipe, settings).serve()
-
-
-if __name__ == "__main__":
-    main()

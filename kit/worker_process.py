@@ -310,14 +310,14 @@ def _started(settings: dict[str, Any]) -> tuple[subprocess.Popen[bytes], socket.
     reports, pipe = os.pipe()
     try:
         popen = subprocess.Popen(
-            [sys.executable, "-m", "kit.worker", str(theirs.fileno()), str(pipe)],
+            [sys.executable, str(Path(__file__).with_name("worker_start.py")), str(theirs.fileno()), str(pipe)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
             pass_fds=(theirs.fileno(), pipe),
             start_new_session=True,  # the kernel's interrupts are not meant for it
-            env=_environment(),
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"},
         )
     except BaseException:
         ours.close()
@@ -336,13 +336,6 @@ def _python_path() -> list[str]:
     """Where this process finds modules, with the folder that it is in first."""
     here = str(Path.cwd())
     return [here, *(place for place in sys.path if place not in ("", here))]
-
-
-def _environment() -> dict[str, str]:
-    """This process's own, and where the kit is."""
-    kit = str(Path(__file__).parent.parent)
-    known = os.environ.get("PYTHONPATH", "")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [kit, known])), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
 
 
 def _exit_words(code: int) -> str:

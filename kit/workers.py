@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from typing import Any
 
 from kit.admission import notebook_pages
@@ -113,6 +114,7 @@ class Workers:
             "recording": self._timeline.recording,
             "began": self._timeline.began,
             "start_seconds": START_SECONDS,
+            "started_by": time.perf_counter() + START_SECONDS,
         }
 
     # Accepting.

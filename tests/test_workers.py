@@ -37,18 +37,15 @@ Eventually = Callable[..., Any]
 
 TOWN = """
     import asyncio, logging, os, sys, threading, time
-    from fastapi import FastAPI, WebSocket
+    from starlette.applications import Starlette
+    from starlette.routing import WebSocketRoute
 
-    app = FastAPI()
-
-    @app.websocket("/pid")
-    async def pid(websocket: WebSocket) -> None:
+    async def pid(websocket):
         await websocket.accept()
         await websocket.send_text(str(os.getpid()))
         await websocket.receive()
 
-    @app.websocket("/say")
-    async def say(websocket: WebSocket) -> None:
+    async def say(websocket):
         await websocket.accept()
         print("from the handler")
         logging.getLogger("town").warning("a warning")
@@ -56,24 +53,23 @@ TOWN = """
         os.write(2, b"from beneath\\n")
         await websocket.receive()
 
-    @app.websocket("/noise")
-    async def noise(websocket: WebSocket) -> None:
+    async def noise(websocket):
         await websocket.accept()
         os.write(1, b"line\\n" * 5000)
         await websocket.receive()
 
-    @app.websocket("/block")
-    async def block(websocket: WebSocket) -> None:
+    async def block(websocket):
         await websocket.accept()
         await websocket.receive_text()
         time.sleep(float(websocket.query_params["seconds"]))  # nobody else is served
         await websocket.send_text("over")
 
-    @app.websocket("/exit")
-    async def leave(websocket: WebSocket) -> None:
+    async def leave(websocket):
         await websocket.accept()
         await websocket.receive_text()
         os._exit(3)
+
+    app = Starlette(routes=[WebSocketRoute(f"/{handler.__name__}", handler) for handler in (pid, say, noise, block, leave)])
 """
 
 
@@ -86,8 +82,8 @@ def nothing_is_left_running() -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="module")
 def no_trace_is_left() -> Iterator[None]:
     """After the last test there is no child, not even a dead one, and no thread or file more than before."""
-    loops.background()
     loops.panels()
+    on_its_loop(once())
     threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     yield
     on_its_loop(stop_all())
@@ -97,6 +93,12 @@ def no_trace_is_left() -> Iterator[None]:
     assert children() == []
     assert threading.active_count() <= threads, threading.enumerate()
     assert len(os.listdir("/proc/self/fd")) <= files  # noqa: PTH208
+
+
+async def once() -> None:
+    """What the first server and the first client open for all."""
+    async with serve(app, port=0) as server, connect(server, "/ws"):
+        pass
 
 
 def on_its_loop(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -110,7 +112,7 @@ def children() -> list[int]:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             fields = stat.read_text().rpartition(")")[2].split()
-            if int(fields[1]) == os.getpid() and b"kit.worker" in (stat.parent / "cmdline").read_bytes() + (b"kit.worker" if fields[0] == "Z" else b""):
+            if int(fields[1]) == os.getpid() and (fields[0] == "Z" or b"worker_start" in (stat.parent / "cmdline").read_bytes()):
                 found.append(int(stat.parent.name))
     return found
 
@@ -157,8 +159,9 @@ def write(folder: Path, name: str, source: str) -> None:
 
 @pytest.fixture
 async def town(folder: Path) -> AsyncIterator[Server]:
+    """An app of which each handler does something to its process, in two processes; each test's own."""
     write(folder, "town.py", TOWN)
-    async with serve("town:app", processes=2, port=0, name="town") as server:
+    async with serve("town:app", processes=2, port=0, name=folder.name) as server:
         yield server
 
 
@@ -181,7 +184,10 @@ async def test_connections_are_dealt_out_in_turn(town: Server) -> None:
     pids = [process.pid for process in town.processes]
     assert [pid for _, pid in clients] == [*pids, *pids]
     assert [client.connection.process for client, _ in clients] == ["process 1", "process 2"] * 2
-    assert [(process.label, process.state, process.connections_open) for process in town.processes] == [("process 1", "serving", 2), ("process 2", "serving", 2)]
+    assert [(process.label, process.state, process.connections_open) for process in town.processes] == [
+        ("process 1", "serving", 2),
+        ("process 2", "serving", 2),
+    ]
     assert all(os.getsid(pid) == pid for pid in pids), "the kernel's Ctrl-C is not theirs"
     for client, _ in clients:
         await client.close()
@@ -247,19 +253,22 @@ async def test_a_long_message_crosses_with_its_preview_and_its_size(two: Server,
     async with connect(two, "/ws") as client:
         await client.send_text("x" * 100_000)
         assert len(await client.receive_text()) == 100_000
-        (entry,) = await eventually(lambda: [entry for entry in two.timeline.entries(connection=client.number) if entry.kind == "asgi-receive" and entry.ordinal])
+        (entry,) = await eventually(
+            lambda: [entry for entry in two.timeline.entries(connection=client.number) if entry.kind == "asgi-receive" and entry.ordinal]
+        )
         assert (entry.size, entry.payload, len(entry.text)) == (100_000, None, 256)
 
 
 async def test_what_is_printed_and_logged_is_in_the_timeline(town: Server, eventually: Eventually) -> None:
     client = await connect(town, "/say")
     await eventually(lambda: told(town, kind="print", text="from a thread") and told(town, text="from beneath"))
-    assert told(town, kind="print", connection=client.number, process="process 1") == ["from the handler"]
+    assert await eventually(lambda: told(town, kind="print", connection=client.number, process="process 1")) == ["from the handler"]
     assert told(town, kind="log", connection=client.number, process="process 1") == ["WARNING town: a warning"]
     assert told(town, kind="print", connection=None, stream="stderr", process="process 1") == ["from beneath"]
     noisy = await connect(town, "/noise")
     assert await eventually(lambda: len(told(town, text="line", process="process 2")) == 200)
     await noisy.close()
+    await client.close()
 
 
 # Every end is explained as that of a server in a thread.
@@ -310,7 +319,9 @@ async def wait(client: Client) -> None:
     await client.wait_closed()
 
 
-@pytest.mark.parametrize(("path", "act"), [*((path, wait) for path in ENDS), ("/ws", leave), ("/ws", vanish), ("/end/disconnect", leave), ("/listening", vanish)])
+@pytest.mark.parametrize(
+    ("path", "act"), [*((path, wait) for path in ENDS), ("/ws", leave), ("/ws", vanish), ("/end/disconnect", leave), ("/listening", vanish)]
+)
 async def test_an_end_is_explained_the_same(two: Server, threaded: Server, path: str, act: Callable[..., Any], eventually: Eventually) -> None:
     accounts = []
     for server in (two, threaded):
@@ -355,7 +366,7 @@ async def test_a_blocked_process_is_named_with_its_line_and_the_other_serves(tow
 
 
 async def test_a_process_that_exits_takes_its_connections_along_and_the_others_go_on(town: Server, eventually: Eventually) -> None:
-    gone = await connect(town, "/exit", name="Ana")
+    gone = await connect(town, "/leave", name="Ana")
     stays, pid = await seen(town)
     await gone.send_text("now")
     await gone.wait_closed()
@@ -365,10 +376,13 @@ async def test_a_process_that_exits_takes_its_connections_along_and_the_others_g
     assert notice == "process 1 ended with exit code 3; 1 open connection ended with it. New ones go to process 2."
     assert [(process.state, process.exit) for process in town.processes] == [("ended", "exit code 3"), ("serving", "")]
     assert stays.connection.open
-    assert [(await seen(town))[1] for _ in range(2)] == [pid, pid]
+    others = [await seen(town) for _ in range(2)]
+    assert [other for _, other in others] == [pid, pid]
     fold = Conversation()
     fold.feed(town.timeline.entries(connection=gone.number))
     assert not any(row.waits for row in fold.rows), "what it had not received waits no more"
+    for client in (stays, *(client for client, _ in others)):
+        await client.close()
 
 
 async def test_when_no_process_is_left_connections_are_refused(town: Server, eventually: Eventually) -> None:
@@ -390,7 +404,7 @@ async def test_serving_again_takes_the_port_the_timeline_and_the_new_file(town: 
     client, _ = await seen(town)
     old = [process.pid for process in town.processes]
     write(folder, "town.py", TOWN.replace("str(os.getpid())", "'anew'"))
-    again = await serve("town:app", name="town")
+    again = await serve("town:app", name=town.name)
     await client.wait_closed()
     assert (client.close_code, again.port, again.timeline is town.timeline, town.state) == (1012, town.port, True, "stopped")
     assert "because it was replaced by a new one" in str(client.ended)
@@ -399,7 +413,7 @@ async def test_serving_again_takes_the_port_the_timeline_and_the_new_file(town: 
     fresh = await connect(again, "/pid")
     assert await fresh.receive_text() == "anew"
     assert fresh.number == client.number + 1
-    async with serve(app, name="town") as here:
+    async with serve(app, name=town.name) as here:
         assert (here.processes, here.port, here.runs_in) == ([], town.port, "thread")
         await fresh.wait_closed()
 
@@ -444,16 +458,19 @@ SCRIPT = """
 """
 
 
-@pytest.mark.parametrize("how", ["killed", "over"])
-async def test_the_processes_end_with_the_kernel_even_while_they_block(folder: Path, how: str, eventually: Eventually) -> None:
+async def test_the_processes_end_with_the_kernel_even_while_they_block(folder: Path, eventually: Eventually) -> None:
     write(folder, "town.py", TOWN)
     write(folder, "script.py", SCRIPT)
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
-    script = await asyncio.create_subprocess_exec(sys.executable, "script.py", how, stdout=subprocess.PIPE, env=environment)
-    out, _ = await asyncio.wait_for(script.communicate(), 30)
-    pids = [*map(int, out.split())]
-    assert len(pids) == 2
-    await eventually(lambda: all(map(is_gone, pids)))
+
+    async def run(how: str) -> None:
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+        script = await asyncio.create_subprocess_exec(sys.executable, "script.py", how, stdout=subprocess.PIPE, env=environment)
+        out, _ = await asyncio.wait_for(script.communicate(), 30)
+        pids = [*map(int, out.split())]
+        assert len(pids) == 2
+        await eventually(lambda: all(map(is_gone, pids)))
+
+    await asyncio.gather(run("killed"), run("over"))
 
 
 # What does not start says why, and leaves nothing.
@@ -465,7 +482,7 @@ async def test_the_processes_end_with_the_kernel_even_while_they_block(folder: P
         (None, "chat:app", r"there is no module 'chat' in .*%%writefile chat\.py"),
         ("import nothing_like_it", "chat:app", r"importing 'chat' raised ModuleNotFoundError.*chat\.py, line 1, in <module>: import nothing_like_it"),
         ("application = 1", "chat:app", r"has no 'app'.*app = FastAPI\(\)"),
-        ("from fastapi import FastAPI\nchat = FastAPI()", "chat:app", r"has no 'app'\. Did you mean 'chat:chat'"),
+        ("from starlette.applications import Starlette\nchat = Starlette()", "chat:app", r"has no 'app'\. Did you mean 'chat:chat'"),
         ("x = 1\ny = x / 0", "chat:app", r"ZeroDivisionError: division by zero\. It came from chat\.py, line 2, in <module>: y = x / 0"),
         ("app = (", "chat:app", r"SyntaxError: .*chat\.py, line 1: app = \("),
         ("app = 3", "chat:app", "expects an ASGI app"),
@@ -488,14 +505,14 @@ def is_of(pid: int, _app: str) -> bool:
 
 LIFESPAN = """
     import contextlib, time
-    from fastapi import FastAPI
+    from starlette.applications import Starlette
 
     @contextlib.asynccontextmanager
     async def lifespan(app):
         {0}
         yield
 
-    app = FastAPI(lifespan=lifespan)
+    app = Starlette(lifespan=lifespan)
 """
 
 

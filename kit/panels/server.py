@@ -49,7 +49,7 @@ class ServerPanel(ServersPanel, ListPanel):
     def snapshot(self) -> None:
         """Put a static copy of the log into this cell's output, as HTML and text, with secrets blotted out."""
         rows = map(_log_row, safe_entries(self.timeline.entries()[-_LOG_LIMIT:]))
-        lines = [("log", f"+{row['at']:.3f} [{row['number'] or '–'}] {row['mark']} {row['text']}{' · ' * bool(row['process'])}{row['process']}") for row in rows if row]
+        lines = [("log", _log_line(row)) for row in rows if row]
         show_snapshot(f"Server {self.server.name} · {self.server.url} · {self.server.state}", lines)
 
     def _action(self, what: str, form: dict[str, Any]) -> Coroutine[Any, Any, None] | None:
@@ -138,6 +138,12 @@ def _log_row(entry: Entry) -> dict[str, Any] | None:
     process = str(entry.details.get("process") or "")
     said = visible(process) if process not in entry.text else ""
     return {"id": entry.number, "at": entry.at_seconds, "number": entry.connection, "mark": mark, "text": text, "tone": tone, "process": said}
+
+
+def _log_line(row: dict[str, Any]) -> str:
+    """The same line as text."""
+    process = f" · {row['process']}" if row["process"] else ""
+    return f"+{row['at']:.3f} [{row['number'] or '–'}] {row['mark']} {row['text']}{process}"
 
 
 def _log_words(entry: Entry) -> tuple[str, str, str] | None:

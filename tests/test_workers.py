@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -28,7 +27,7 @@ from kit.admission import notebook_pages
 from kit.conversation import Conversation
 from kit.errors import ConnectError, HandshakeRefused, KitError, ServerStartError
 from kit.evidence import settled
-from kit.timeline import Connection, Timeline
+from kit.timeline import Connection
 from tests.apps import app
 
 ROOT = Path(__file__).parent.parent
@@ -74,9 +73,8 @@ TOWN = """
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_running() -> Iterator[None]:
+def nothing_is_left_running() -> None:
     """In place of the one for all tests: servers that tests share stay until the module's end, where nothing may be left."""
-    yield
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -115,6 +113,14 @@ def children() -> list[int]:
             if int(fields[1]) == os.getpid() and (fields[0] == "Z" or b"worker_start" in (stat.parent / "cmdline").read_bytes()):
                 found.append(int(stat.parent.name))
     return found
+
+
+def children_besides(server: Server) -> list[int]:
+    return sorted({*children()} - {process.pid for process in server.processes})
+
+
+def command_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
 
 
 def is_gone(pid: int) -> bool:
@@ -447,9 +453,9 @@ SCRIPT = """
     from kit import connect, serve
 
     async def main():
-        server = await serve("town:app", processes=2, port=0)
-        clients = [await connect(server, "/pid"), await connect(server, "/block", query={"seconds": 30})]
-        await clients[1].send_text("now")
+        server = await serve("town:app", port=0)
+        client = await connect(server, "/block", query={"seconds": 30})
+        await client.send_text("now")
         print(*(process.pid for process in server.processes), flush=True)
         if sys.argv[1] == "killed":
             os.kill(os.getpid(), 9)
@@ -467,7 +473,7 @@ async def test_the_processes_end_with_the_kernel_even_while_they_block(folder: P
         script = await asyncio.create_subprocess_exec(sys.executable, "script.py", how, stdout=subprocess.PIPE, env=environment)
         out, _ = await asyncio.wait_for(script.communicate(), 30)
         pids = [*map(int, out.split())]
-        assert len(pids) == 2
+        assert len(pids) == 1
         await eventually(lambda: all(map(is_gone, pids)))
 
     await asyncio.gather(run("killed"), run("over"))
@@ -490,17 +496,12 @@ async def test_the_processes_end_with_the_kernel_even_while_they_block(folder: P
         ("import os\nos._exit(7)", "chat:app", "process 1 ended with exit code 7 before it served"),
     ],
 )
-async def test_an_app_that_cannot_be_imported_is_refused_with_its_line(folder: Path, source: str | None, wanted: str, words: str) -> None:
+async def test_an_app_that_cannot_be_imported_is_refused_with_its_line(two: Server, folder: Path, source: str | None, wanted: str, words: str) -> None:
     if source is not None:
         write(folder, "chat.py", source)
     with within(10.0), pytest.raises(ServerStartError, match=f"(?s){words}"):
         await serve(wanted, port=0, name="broken")
-    assert [pid for pid in children() if is_of(pid, "chat:app")] == []
-
-
-def is_of(pid: int, _app: str) -> bool:
-    """Whether a process was started by this test: those of the shared server are not."""
-    return pid not in {process.pid for server in kit.server._servers.values() for process in server.processes}
+    assert children_besides(two) == []
 
 
 LIFESPAN = """
@@ -522,12 +523,12 @@ async def test_a_start_up_that_fails_is_raised_here(folder: Path) -> None:
         await serve("chat:app", port=0, name="broken")
 
 
-async def test_a_start_that_hangs_is_given_up_with_its_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_start_that_hangs_is_given_up_with_its_line(two: Server, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kit.workers, "START_SECONDS", 2.5)
     write(folder, "chat.py", LIFESPAN.format("time.sleep(60)"))
     with within(6.0), pytest.raises(ServerStartError, match=r"did not end within 2\.5 s; it is in .*time\.sleep\(60\)"):
         await serve("chat:app", port=0, name="broken")
-    assert [pid for pid in children() if is_of(pid, "chat:app")] == []
+    assert children_besides(two) == []
 
 
 @pytest.mark.parametrize(
@@ -564,7 +565,7 @@ async def test_a_system_that_cannot_hand_over_sockets_is_told_before_anything_st
 
 async def test_what_cannot_cross_says_so(two: Server) -> None:
     assert (two.app, two.runs_in, two.frame(), two.blocked) == ("tests.apps:app", "processes", None, None)
-    with pytest.raises(KitError, match="'tests.apps:app' runs in other processes"):
+    with pytest.raises(KitError, match=r"'tests\.apps:app' runs in other processes"):
         await two.run(asyncio.sleep(0))
     assert list(two.routes) == []
     assert "in other processes, where this kernel cannot look" in repr(two.routes)
@@ -581,4 +582,4 @@ async def test_nothing_is_recorded_where_that_was_asked_for_and_ends_are_explain
         assert not told(server, kind="frame-in")
         page = await asyncio.to_thread(httpx2.get, server.url)
         assert page.status_code == 403, "the token is wanted there too"
-        assert "a-secret-for-tests" not in str([Path(f"/proc/{process.pid}/cmdline").read_bytes() for process in server.processes])
+        assert not any("a-secret-for-tests" in command_of(process.pid) for process in server.processes)

@@ -125,6 +125,12 @@ class Conversation:
             row.lost = True
             self._set_waits(row, "")
 
+    def _let_go(self, connection: int | None) -> None:
+        """What the process had not told of before it ended may have arrived there or not: that is not known."""
+        for row in [row for row in self._waiting.values() if row.connection == connection and row.waits in ("arrival", "handler", "wire")]:
+            row.details.append(("at the server", "not known: the process ended before it told"))
+            self._set_waits(row, "")
+
     def _update_waits(self, row: Row, whole: bool = True) -> None:
         """What a message waits for, by the places that it has not yet reached, or that its next place is gone."""
         lane, seen = self.lanes[row.connection or 0], row.moments
@@ -284,6 +290,8 @@ class Conversation:
     _fold_log = _fold_print
 
     def _fold_error(self, entry: Entry) -> Row:
+        if entry.details.get("what") == "process-ended":
+            self._let_go(entry.connection)
         row = self._alone(entry, "error")
         row.handler, row.tone = visible(entry.text), "bad"
         row.details = [("at", visible(line)) for line in entry.details.get("lines", ())]

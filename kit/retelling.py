@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from collections import OrderedDict
 from dataclasses import replace
 from typing import Any
 
 from kit.recording_form import RecordingError, changes_from, entry_from, expect
-from kit.timeline import Arrival, Connection, Entry, Timeline
+from kit.timeline import Arrival, Connection, Entry, Timeline, size_bytes
 
 __all__ = ["Retelling", "told_in"]
 
 _SOCKETS_MOST = 4_096  # of one process that the kernel remembers
+_SEEN_SECONDS = 0.001  # by then a client has seen its socket end
 _OVERRIDING = ("client_state", "application_state", "refused_because", "meant", "handler_answered", "handler_closed", "handler_error", "closed_both_ways")
 _LASTING = ("accepted", "aborted", "handler_returned", "server_stopped")
 
@@ -103,10 +105,16 @@ class Retelling:
         connection.server_stopped = connection.server_stopped or how is None
         connection.vanished_side = connection.vanished_side or "server"
         connection.report_due = False
-        if how is not None:
-            self._timeline.note(how, kind="error", connection=connection, process=self._process, exception="", lines=[])
-        if self._timeline.recording:
-            self._timeline.note("the socket closed", kind="end", connection=connection, what="socket", process=self._process)
+        for text, kind, what in (*([(how, "error", "process-ended")] if how else []), ("the socket closed", "end", "socket")):
+            self._tell(text, kind, what, connection)
+
+    def _tell(self, text: str, kind: str, what: str, connection: Connection) -> None:
+        """Tell of the server's end of a connection, which was over before the client could see it."""
+        ended = connection.ended_seconds
+        now = time.perf_counter() - self._timeline.began
+        at_seconds = now if ended is None else max(connection.opened_seconds, ended - _SEEN_SECONDS)
+        details = {"what": what, "process": self._process}
+        self._timeline.add(Entry(0, at_seconds, connection.number, "server", kind, text, size_bytes(text), text, None, details), connection)
 
     def _take_change(self, change: Any) -> None:
         expect(isinstance(change, dict) and change.keys() == {"number", "ticket", "fields"}, "a change of a connection", change)

@@ -419,3 +419,12 @@ def test_a_server_that_is_told_of_later_changes_no_row(dropped_by: str | None) -
     ends = ["server", "client"] if dropped_by != "client" else ["client", "server"]
     entries += [entry(side, "end", "the socket closed", what="socket") for side in ends]
     assert told(late(entries)) == told(entries)
+
+
+def test_whether_a_process_that_ended_had_received_a_message_is_not_known() -> None:
+    fold = Conversation()
+    fold.feed([*handshake(), frame("client", "out", "exit"), entry("client", "end", "the socket closed", what="socket")])
+    ended = [entry("server", "error", "process 1 ended with exit code 3", what="process-ended"), entry("server", "end", "the socket closed", what="socket")]
+    fold.feed(ended)
+    (row,) = [row for row in fold.rows if row.kind == "message"]
+    assert (row.waits, row.lost, row.details[-1]) == ("", False, ("at the server", "not known: the process ended before it told"))

@@ -378,7 +378,7 @@ async def test_a_process_that_exits_takes_its_connections_along_and_the_others_g
     await gone.wait_closed()
     assert str(gone.ended).startswith("1006, no Close frame. Process 1 ended with exit code 3, and all its connections ended with it.")
     assert settled(gone.connection)
-    (notice,) = await eventually(lambda: told(town, what="process-ended"))
+    (notice,) = await eventually(lambda: told(town, kind="notice", what="process-ended"))
     assert notice == "process 1 ended with exit code 3; 1 open connection ended with it. New ones go to process 2."
     assert [(process.state, process.exit) for process in town.processes] == [("ended", "exit code 3"), ("serving", "")]
     assert stays.connection.open
@@ -387,6 +387,8 @@ async def test_a_process_that_exits_takes_its_connections_along_and_the_others_g
     fold = Conversation()
     fold.feed(town.timeline.entries(connection=gone.number))
     assert not any(row.waits for row in fold.rows), "what it had not received waits no more"
+    (dropped,) = [row for row in fold.rows if row.kind == "dropped"]
+    assert dropped.direction == "down", "it was the server's end that went first"
     for client in (stays, *(client for client, _ in others)):
         await client.close()
 
@@ -397,7 +399,7 @@ async def test_when_no_process_is_left_connections_are_refused(town: Server, eve
         os.kill(process.pid, signal.SIGKILL)
     await client.wait_closed()
     assert "Process 1 was ended by signal 9 (SIGKILL)" in str(client.ended)
-    notices = await eventually(lambda: told(town, what="process-ended") if len(told(town, what="process-ended")) == 2 else [])
+    notices = await eventually(lambda: told(town, kind="notice", what="process-ended") if len(told(town, kind="notice", what="process-ended")) == 2 else [])
     assert notices[-1].endswith("None is left: connections are refused until the app is served again.")
     with within(2.0), pytest.raises(ConnectError):
         await connect(town, "/pid")
@@ -568,7 +570,7 @@ async def test_what_cannot_cross_says_so(two: Server) -> None:
     with pytest.raises(KitError, match=r"'tests\.apps:app' runs in other processes"):
         await two.run(asyncio.sleep(0))
     assert list(two.routes) == []
-    assert "in other processes, where this kernel cannot look" in repr(two.routes)
+    assert repr(two.routes).startswith("The routes of 'tests.apps:app' are in other processes, where this kernel cannot look.")
 
 
 async def test_nothing_is_recorded_where_that_was_asked_for_and_ends_are_explained_all_the_same(folder: Path, eventually: Eventually) -> None:

@@ -185,7 +185,7 @@ class HandlerPanel(ServersPanel):
         return {
             "pill": "blocked" if blocked else server.state,
             "tone": "bad" if blocked else "good" if server.state == "serving" else "muted",
-            "count": f"{len(living)} now",
+            "count": "" if server.processes else f"{len(living)} now",
             "blocked": f"Nobody is served until {culprit} lets go of the loop." if blocked else "",
             "hint": self._hint(living),
             "hidden": self._sections.hidden,

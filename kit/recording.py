@@ -28,7 +28,8 @@ from kit.recording_form import (
     shown,
     start_from,
 )
-from kit.timeline import Connection, Entry, Timeline, redact
+from kit.redaction import redact
+from kit.timeline import Connection, Entry, Timeline
 
 __all__ = [
     "FILE_LIMIT_BYTES",

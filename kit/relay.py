@@ -19,7 +19,7 @@ __all__ = ["Relay", "RelayedTimeline", "line_of"]
 PAYLOAD_LIMIT_BYTES = 64 * 1024  # of a longer payload its preview and its true size cross
 BEHIND_MOST = 3_000  # Entries that may wait to be told
 _KEPT = 500  # of those that are too many, the newest
-_IN_A_LINE = 50
+_IN_A_LINE = 20
 _TICKETS_MOST = 4_096
 # What the server's end knows. The name, who is here and what the client reports are the other end's.
 _FIELDS = (

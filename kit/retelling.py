@@ -15,6 +15,7 @@ from kit.timeline import Arrival, Connection, Entry, Timeline, size_bytes
 __all__ = ["Retelling", "told_in"]
 
 _SOCKETS_MOST = 4_096  # of one process that the kernel remembers
+_REPORT_SECONDS = 1.0  # what is not told by then is not told: the socket was turned away before it could be a WebSocket
 _SEEN_SECONDS = 0.001  # by then a client has seen its socket end
 _OVERRIDING = ("client_state", "application_state", "refused_because", "meant", "handler_answered", "handler_closed", "handler_error", "closed_both_ways")
 _LASTING = ("accepted", "aborted", "handler_returned", "server_stopped")
@@ -53,7 +54,9 @@ class Retelling:
     def connections(self) -> list[Connection]:
         """The connections whose server's end is there now; from any thread."""
         waiting = [arrival.connection for arrival in list(self._arrivals.values()) if arrival.connection is not None]
-        return [connection for connection in (*(known for known, _ in list(self._known.values())), *waiting) if connection.report_due]
+        recently = time.perf_counter() - self._timeline.began - _REPORT_SECONDS
+        here = (*(known for known, _ in list(self._known.values())), *waiting)
+        return [known for known in here if known.report_due and (known.ended_seconds is None or known.ended_seconds > recently)]
 
     def expect(self, address: Any) -> int:
         """A socket goes to the process: note it, and return the ticket by which the process will tell of it."""

@@ -261,6 +261,8 @@ class Server:
 
     async def _interrupt(self, within_seconds: float) -> bool:
         """Free a loop that is blocked by raising `HandlerStopped` in it; True once it answers."""
+        if isinstance(self._engine, Workers):  # nothing of the reader's runs on this loop
+            return True
         deadline = time.monotonic() + within_seconds
         answers: list[bool] = []
         self._loop.call_soon(answers.append, True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import re
 import time
 import weakref
 from collections import deque
@@ -13,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from threading import Lock, RLock
 from types import CodeType
 from typing import Any, NamedTuple
+
+from kit.redaction import redact, redacted
 
 __all__ = [
     "HEAD_BYTES",
@@ -25,7 +26,6 @@ __all__ = [
     "Subscription",
     "Timeline",
     "TimelineStatistics",
-    "redact",
     "size_bytes",
 ]
 
@@ -76,14 +76,14 @@ class Entry:
             return self.without_payload()
         if not isinstance(self.payload, bytes):
             payload = redact(self.payload) if self.payload is not None else None
-            return replace(self, text=redact(self.text), payload=payload, details=_redacted(self.details))
+            return replace(self, text=redact(self.text), payload=payload, details=redacted(self.details))
         blotted = redact(self.payload.decode("latin-1")).encode("latin-1")
         text = redact(self.text) if blotted == self.payload else blotted[: PREVIEW_CHARACTERS // 3].hex(" ")
-        return replace(self, text=text, payload=blotted, details=_redacted(self.details))
+        return replace(self, text=text, payload=blotted, details=redacted(self.details))
 
     def without_payload(self) -> Entry:
         """The same Entry with nothing left of its payload but its size."""
-        return replace(self, text="", payload=None, details=_redacted(self.details))
+        return replace(self, text="", payload=None, details=redacted(self.details))
 
 
 @dataclass(eq=False, slots=True)
@@ -526,41 +526,6 @@ class Subscription:
     def close(self) -> None:
         """Stop being woken. Safe to call twice."""
         self._timeline._unsubscribe(self)
-
-
-# Redaction: what must not be saved with a notebook.
-
-_SECRET_HEADERS = {"sec-websocket-protocol"}  # besides those whose names say it
-_SECRET_NAMES = r"[\w-]*(?:token|secret|passw(?:or)?d|api[_-]?key|credential|session(?:[_-]?id)?|authorization|jwt|cookie)[\w-]*"
-_SECRET_PATTERNS = [
-    re.compile(rf"(?i)(?<![\w-])({_SECRET_NAMES}=)([^&\s;\"'”]+)"),
-    re.compile(rf"(?i)([\"']{_SECRET_NAMES}[\"']\s*:\s*[\"'])((?:[^\"'\\]|\\.)*)"),
-    re.compile(r"(?i)\b((?:bearer|basic)\s+)([\w.~+/=-]{4,})"),
-]
-_SECRET_NAME = re.compile(rf"(?i){_SECRET_NAMES}")
-_BLOT = "[redacted]"
-
-
-def redact(text: str) -> str:
-    """Blot out the values of tokens, passwords, keys and sessions in a URL, a form, JSON or an Authorization value."""
-    for pattern in _SECRET_PATTERNS:
-        text = pattern.sub(lambda found: f"{found[1]}{_BLOT}", text)
-    return text
-
-
-def _redacted(value: Any, name: str = "") -> Any:
-    """Details with what they hold at any depth redacted."""
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, Mapping):
-        return {key: _redacted(inner, key) for key, inner in value.items()}
-    if name == "headers":
-        return [(header, _redact_header(header, content)) for header, content in value]
-    return [_redacted(inner) for inner in value] if isinstance(value, (list, tuple)) else value
-
-
-def _redact_header(name: str, value: str) -> str:
-    return _BLOT if name.lower() in _SECRET_HEADERS or _SECRET_NAME.fullmatch(name) else redact(value)
 
 
 def _describe_note(payload: Any, more: tuple[str, int, dict[str, Any]]) -> dict[str, Any]:

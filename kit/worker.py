@@ -13,6 +13,7 @@ import os
 import socket
 import sys
 import time
+from functools import partial
 from typing import Any
 
 from kit import loops, source
@@ -29,7 +30,8 @@ __all__ = ["Worker", "main"]
 FLUSH_SECONDS = 0.006
 LOOK_SECONDS = 0.25
 WAITING_BYTES = 1 << 20  # lines that the kernel has not read yet; more are not made
-_REST = 4  # for each second of telling, seconds of rest: the app needs the processor
+LINES_AT_ONCE = 10
+_REST = 9  # for each second of telling, seconds of rest: the app needs the processor, and the kernel twice as much to take it in
 _ORPHAN_SECONDS = 2.0
 
 
@@ -62,12 +64,11 @@ class Reporter:
 
     async def finish(self) -> None:
         """Tell the rest; returns once the kernel has read it, or does not for too long."""
-        self._not_before = 0.0
         self._flush(everything=True)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.5):
-                while self._transport.get_write_buffer_size() and not self._transport.is_closing():
-                    await asyncio.sleep(0.005)
+                while (self._timer or self._transport.get_write_buffer_size()) and not self._transport.is_closing():
+                    await asyncio.sleep(0.002)
                     self._flush()
 
     def _wake(self) -> None:
@@ -83,17 +84,19 @@ class Reporter:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        began = time.thread_time()
+        began, more = time.thread_time(), True
         with loops.giving_way():
-            while self._transport.get_write_buffer_size() < WAITING_BYTES and not self._transport.is_closing():
+            for _ in range(LINES_AT_ONCE):
+                if self._transport.get_write_buffer_size() > WAITING_BYTES or self._transport.is_closing():
+                    break
                 line = self._relay.next_line(everything=everything)
-                everything = False
+                everything, more = False, line is not None
                 if line is None:
                     break
                 self._transport.write(line)
-            else:
-                self._timer = self._loop.call_later(0.05, self._flush)
         self._not_before = time.monotonic() + _REST * (time.thread_time() - began)
+        if more:
+            self._due()
 
 
 class Worker:
@@ -119,6 +122,7 @@ class Worker:
         """Serve until the kernel says stop, or is gone."""
         loop = loops.new_event_loop()
         asyncio.set_event_loop(loop)
+        loop.set_default_executor(loops.daemon_executor("kit-worker", partial(serving.set, Serving(self._timeline))))
         capture_output.acquire()
         try:
             loop.run_until_complete(self._run())

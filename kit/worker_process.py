@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kit import loops
 from kit.errors import ServerStartError
 from kit.recording_form import RecordingError
 from kit.retelling import Retelling, told_in
@@ -75,9 +76,9 @@ class WorkerProcess:
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._outbox: deque[tuple[bytes, socket.socket | None]] = deque()
         self._waits_for_room = False
-        self._popen, self._control, pipes = _started(settings)
+        self._popen, self._control, self._pipes = _started(settings)
         self._control.setblocking(False)
-        self._task = self._loop.create_task(self._live(*pipes))
+        self._task = self._loop.create_task(self._live())
 
     @property
     def process(self) -> Process:
@@ -144,19 +145,22 @@ class WorkerProcess:
         """Kill it if it still runs, and let go of all that belongs to it."""
         self.kill()
         self._task.cancel()
+        for file in self._pipes.values():  # it was cancelled before it had begun
+            file.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._popen.wait(0.5)  # a killed process ends within milliseconds
         self._part()
 
     # Its life.
 
-    async def _live(self, reports: int, outputs: dict[str, Any]) -> None:
+    async def _live(self) -> None:
         """1. listen until it hangs up; 2. wait for its end; 3. what was its, ends."""
+        pipes, self._pipes = self._pipes, {}
         listening = [_Lines(self._heard, limit=_LINE_LIMIT_BYTES)]
-        listening += [_Lines(_Output(self._timeline, self._label, stream).line, limit=_LINE_CHARACTERS) for stream in outputs]
+        listening += [_Lines(_Output(self._timeline, self._label, stream).line, limit=_LINE_CHARACTERS) for stream in ("stdout", "stderr")]
         transports = []
         try:
-            for lines, file in zip(listening, [os.fdopen(reports, "rb", buffering=0), *outputs.values()], strict=True):
+            for lines, file in zip(listening, pipes.values(), strict=True):
                 transport, _ = await self._loop.connect_read_pipe(lambda lines=lines: lines, file)
                 transports.append(transport)
             while self._popen.poll() is None:
@@ -196,6 +200,8 @@ class WorkerProcess:
     # To it.
 
     def _send(self, what: str, value: Any, accepted: socket.socket | None = None) -> None:
+        if self._state == "ended":
+            return
         self._outbox.append((json.dumps({what: value}).encode() + b"\n", accepted))
         if not self._waits_for_room:
             self._flush()
@@ -258,9 +264,10 @@ class _Lines(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         *lines, rest = data.split(b"\n")
-        for line in lines:
-            self._parts.append(line)
-            self._whole()
+        with loops.giving_way():
+            for line in lines:
+                self._parts.append(line)
+                self._whole()
         self._parts.append(rest)
         self._length += len(rest)
         if self._length > self._limit:
@@ -304,8 +311,8 @@ class _Output:
             self._timeline.note(f"{missing:,} more lines that {self._label} wrote are not shown", what="skipped", process=self._label)
 
 
-def _started(settings: dict[str, Any]) -> tuple[subprocess.Popen[bytes], socket.socket, tuple[int, dict[str, Any]]]:
-    """A process with its settings under way, the control channel to it, and what is read of it: reports and outputs."""
+def _started(settings: dict[str, Any]) -> tuple[subprocess.Popen[bytes], socket.socket, dict[str, Any]]:
+    """A process with its settings under way, the control channel to it, and the pipes to read from: its reports and what it writes."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     reports, pipe = os.pipe()
     try:
@@ -329,7 +336,7 @@ def _started(settings: dict[str, Any]) -> tuple[subprocess.Popen[bytes], socket.
     with contextlib.suppress(OSError):  # it has ended already: that is told by whoever waits for it
         ours.settimeout(1.0)
         ours.sendall(json.dumps({**settings, "path": _python_path()}).encode() + b"\n")
-    return popen, ours, (reports, {"stdout": popen.stdout, "stderr": popen.stderr})
+    return popen, ours, {"reports": os.fdopen(reports, "rb", buffering=0), "stdout": popen.stdout, "stderr": popen.stderr}
 
 
 def _python_path() -> list[str]:

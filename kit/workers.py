@@ -69,13 +69,12 @@ class Workers:
             for number in range(1, self._plan.processes + 1):
                 self._workers.append(WorkerProcess(f"process {number}", self._timeline, settings, self._ended))
                 await asyncio.sleep(0)
-            async with asyncio.timeout(START_SECONDS + 1.0), asyncio.TaskGroup() as group:
-                for worker in self._workers:
-                    group.create_task(worker.ready())
-        except* ServerStartError as errors:
-            raise ServerStartError(str(errors.exceptions[0]), port=settings["port"]) from None
-        except* TimeoutError:
+            async with asyncio.timeout(START_SECONDS + 1.0):
+                await asyncio.gather(*(worker.ready() for worker in self._workers))
+        except TimeoutError:
             raise ServerStartError(f"the processes did not start within {START_SECONDS:g} s, and did not say why.", port=settings["port"]) from None
+        except OSError as error:
+            raise ServerStartError(f"the system starts no more processes: {error.strerror}. Ask for fewer.", port=settings["port"]) from error
         bound.setblocking(False)
         self._accept_again()
         self._tasks.append(asyncio.create_task(self._look()))
@@ -186,3 +185,4 @@ class Workers:
         if not left:
             self._accept_no_more()
             shut_socket(self._bound)
+            self._bound.close()

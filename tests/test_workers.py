@@ -163,9 +163,21 @@ def write(folder: Path, name: str, source: str) -> None:
     (folder / name).write_text(textwrap.dedent(source))
 
 
+@pytest.fixture(scope="module")
+def calm_town(tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """An app of which each handler does something to its process, in two processes; for tests that end none."""
+    here, folder = Path.cwd(), tmp_path_factory.mktemp("town")
+    write(folder, "town.py", TOWN)
+    os.chdir(folder)
+    try:
+        return on_its_loop(started("town:app", processes=2, port=0, name="calm town"))
+    finally:
+        os.chdir(here)
+
+
 @pytest.fixture
 async def town(folder: Path) -> AsyncIterator[Server]:
-    """An app of which each handler does something to its process, in two processes; each test's own."""
+    """The same, each test's own."""
     write(folder, "town.py", TOWN)
     async with serve("town:app", processes=2, port=0, name=folder.name) as server:
         yield server
@@ -185,12 +197,12 @@ def told(server: Server, **wanted: Any) -> list[str]:
 # Who gets which connection, and what is seen of it.
 
 
-async def test_connections_are_dealt_out_in_turn(town: Server) -> None:
-    clients = [await seen(town) for _ in range(4)]
-    pids = [process.pid for process in town.processes]
+async def test_connections_are_dealt_out_in_turn(calm_town: Server) -> None:
+    clients = [await seen(calm_town) for _ in range(4)]
+    pids = [process.pid for process in calm_town.processes]
     assert [pid for _, pid in clients] == [*pids, *pids]
     assert [client.connection.process for client, _ in clients] == ["process 1", "process 2"] * 2
-    assert [(process.label, process.state, process.connections_open) for process in town.processes] == [
+    assert [(process.label, process.state, process.connections_open) for process in calm_town.processes] == [
         ("process 1", "serving", 2),
         ("process 2", "serving", 2),
     ]
@@ -265,14 +277,14 @@ async def test_a_long_message_crosses_with_its_preview_and_its_size(two: Server,
         assert (entry.size, entry.payload, len(entry.text)) == (100_000, None, 256)
 
 
-async def test_what_is_printed_and_logged_is_in_the_timeline(town: Server, eventually: Eventually) -> None:
-    client = await connect(town, "/say")
-    await eventually(lambda: told(town, kind="print", text="from a thread") and told(town, text="from beneath"))
-    assert await eventually(lambda: told(town, kind="print", connection=client.number, process="process 1")) == ["from the handler"]
-    assert told(town, kind="log", connection=client.number, process="process 1") == ["WARNING town: a warning"]
-    assert told(town, kind="print", connection=None, stream="stderr", process="process 1") == ["from beneath"]
-    noisy = await connect(town, "/noise")
-    assert await eventually(lambda: len(told(town, text="line", process="process 2")) == 200)
+async def test_what_is_printed_and_logged_is_in_the_timeline(calm_town: Server, eventually: Eventually) -> None:
+    client = await connect(calm_town, "/say")
+    await eventually(lambda: told(calm_town, kind="print", text="from a thread") and told(calm_town, text="from beneath"))
+    assert await eventually(lambda: told(calm_town, kind="print", connection=client.number, process="process 1")) == ["from the handler"]
+    assert told(calm_town, kind="log", connection=client.number, process="process 1") == ["WARNING town: a warning"]
+    assert told(calm_town, kind="print", connection=None, stream="stderr", process="process 1") == ["from beneath"]
+    noisy = await connect(calm_town, "/noise")
+    assert await eventually(lambda: len(told(calm_town, text="line", process="process 2")) == 200)
     await noisy.close()
     await client.close()
 
@@ -355,18 +367,18 @@ async def test_a_recording_says_which_process_it_was(two: Server, eventually: Ev
 # A process that is stuck, and one that ends.
 
 
-async def test_a_blocked_process_is_named_with_its_line_and_the_other_serves(town: Server, eventually: Eventually) -> None:
-    client = await connect(town, "/block", query={"seconds": 1.2})
+async def test_a_blocked_process_is_named_with_its_line_and_the_other_serves(calm_town: Server, eventually: Eventually) -> None:
+    client = await connect(calm_town, "/block", query={"seconds": 1.2})
     await client.send_text("now")
-    blocked = await eventually(lambda: town.blocked)
+    blocked = await eventually(lambda: calm_town.blocked)
     assert "time.sleep(float(" in str(blocked.place)
-    assert (blocked.connection, blocked.since_seconds >= 0.4, town.frame()) == (client.number, True, None)
-    (notice,) = await eventually(lambda: [entry for entry in town.timeline.entries() if entry.details.get("what") == "blocked"])
+    assert (blocked.connection, blocked.since_seconds >= 0.4, calm_town.frame()) == (client.number, True, None)
+    (notice,) = await eventually(lambda: [entry for entry in calm_town.timeline.entries() if entry.details.get("what") == "blocked"])
     assert (notice.details["process"], notice.details["number"]) == ("process 1", client.number)
-    other, pid = await seen(town)
-    assert pid == town.processes[1].pid
+    other, pid = await seen(calm_town)
+    assert pid == calm_town.processes[1].pid
     assert await client.receive_text(timeout=5) == "over"
-    assert await eventually(lambda: town.blocked is None and told(town, what="unblocked"))
+    assert await eventually(lambda: calm_town.blocked is None and told(calm_town, what="unblocked"))
     await client.close()
     await other.close()
 

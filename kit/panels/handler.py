@@ -15,9 +15,10 @@ from kit.panels.handler_marks import Endings, Mark, Stopwatch, grouped, marks_of
 from kit.panels.handler_sections import Sections
 from kit.panels.snapshot import show_snapshot
 from kit.printable import visible
+from kit.redaction import redact
 from kit.server import Server
 from kit.suspension import Suspension, suspensions_of, tasks_by_connection
-from kit.timeline import Connection, redact
+from kit.timeline import Connection
 from kit.watch import Blocked
 
 __all__ = ["HandlerPanel"]

@@ -112,11 +112,7 @@ def children() -> list[int]:
             fields = stat.read_text().rpartition(")")[2].split()
             if int(fields[1]) == os.getpid() and (fields[0] == "Z" or b"worker_start" in (stat.parent / "cmdline").read_bytes()):
                 found.append(int(stat.parent.name))
-    return found
-
-
-def children_besides(server: Server) -> list[int]:
-    return sorted({*children()} - {process.pid for process in server.processes})
+    return sorted(found)
 
 
 def command_of(pid: int) -> str:
@@ -510,12 +506,13 @@ async def test_the_processes_end_with_the_kernel_even_while_they_block(folder: P
         ("import os\nos._exit(7)", "chat:app", "process 1 ended with exit code 7 before it served"),
     ],
 )
-async def test_an_app_that_cannot_be_imported_is_refused_with_its_line(two: Server, folder: Path, source: str | None, wanted: str, words: str) -> None:
+async def test_an_app_that_cannot_be_imported_is_refused_with_its_line(folder: Path, source: str | None, wanted: str, words: str) -> None:
+    before = children()
     if source is not None:
         write(folder, "chat.py", source)
     with within(10.0), pytest.raises(ServerStartError, match=f"(?s){words}"):
         await serve(wanted, port=0, name="broken")
-    assert children_besides(two) == []
+    assert children() == before
 
 
 LIFESPAN = """
@@ -537,12 +534,13 @@ async def test_a_start_up_that_fails_is_raised_here(folder: Path) -> None:
         await serve("chat:app", port=0, name="broken")
 
 
-async def test_a_start_that_hangs_is_given_up_with_its_line(two: Server, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_start_that_hangs_is_given_up_with_its_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = children()
     monkeypatch.setattr(kit.workers, "START_SECONDS", 2.5)
     write(folder, "chat.py", LIFESPAN.format("time.sleep(60)"))
     with within(6.0), pytest.raises(ServerStartError, match=r"did not end within 2\.5 s; it is in .*time\.sleep\(60\)"):
         await serve("chat:app", port=0, name="broken")
-    assert children_besides(two) == []
+    assert children() == before
 
 
 @pytest.mark.parametrize(

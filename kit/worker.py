@@ -32,7 +32,7 @@ LOOK_SECONDS = 0.25
 WAITING_BYTES = 1 << 20  # lines that the kernel has not read yet; more are not made
 LINES_AT_ONCE = 10
 _REST = 9  # for each second of telling, seconds of rest: the app needs the processor, and the kernel twice as much to take it in
-_ORPHAN_SECONDS = 2.0
+_ORPHAN_SECONDS = 1.0
 
 
 class Reporter:

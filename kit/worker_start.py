@@ -1,7 +1,7 @@
-"""The script that a server's process runs: the worker without all that a notebook needs, which would double the time it takes to start.
+"""The script that a server's process runs: the worker without all that only a kernel needs, which would double the time that it takes to start.
 
-Importing any module of the kit first imports the package, and that the panels and their libraries. Here the package is in place
-before, and comes to its own names only when an app asks for one, as with ``from kit import Hub``.
+Importing any module of the kit first imports the package, and with it clients, servers and FastAPI. Here the package is in
+place before, and comes to its own names only when an app asks for one, as with ``from kit import Hub``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class LatePackage(ModuleType):
     """A package that is executed when a name is missing that is none of its modules."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or (HERE / name).is_dir() or (HERE / f"{name}.py").is_file():
+        if (name.startswith("__") and name != "__all__") or (HERE / name).is_dir() or (HERE / f"{name}.py").is_file():
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         self.__class__ = ModuleType
         self.__spec__.loader.exec_module(self)

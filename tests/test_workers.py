@@ -68,7 +68,15 @@ TOWN = """
         await websocket.receive_text()
         os._exit(3)
 
-    app = Starlette(routes=[WebSocketRoute(f"/{handler.__name__}", handler) for handler in (pid, say, noise, block, leave)])
+    async def late(websocket):
+        await websocket.accept()
+        before = sorted(sys.modules.keys() & {"fastapi", "kit.client", "kit.server", "ipywidgets"})
+        exec("from kit import *", names := {})
+        from kit import Hub, loops
+        await websocket.send_json([before, Hub.__module__, loops.__name__, "serve" in names])
+        await websocket.receive()
+
+    app = Starlette(routes=[WebSocketRoute(f"/{handler.__name__}", handler) for handler in (pid, say, noise, block, leave, late)])
 """
 
 
@@ -285,6 +293,12 @@ async def test_what_is_printed_and_logged_is_in_the_timeline(calm_town: Server, 
     await client.close()
 
 
+async def test_a_process_imports_what_it_needs_and_the_rest_when_the_app_asks(calm_town: Server) -> None:
+    async with connect(calm_town, "/late") as one, connect(calm_town, "/late") as two:
+        for client in (one, two):
+            assert await client.receive_json(timeout=5) == [[], "kit.hub.hub", "kit.loops", True]
+
+
 # Every end is explained as that of a server in a thread.
 
 REFUSALS = ["/refuse/closing", "/refuse/policy", "/refuse/http", "/refuse/denial", "/refuse/raising", "/nowhere"]
@@ -369,7 +383,9 @@ async def test_a_blocked_process_is_named_with_its_line_and_the_other_serves(cal
     blocked = await eventually(lambda: calm_town.blocked)
     assert "time.sleep(float(" in str(blocked.place)
     assert (blocked.connection, blocked.since_seconds >= 0.4, calm_town.frame()) == (client.number, True, None)
-    (notice,) = await eventually(lambda: [entry for entry in calm_town.timeline.entries() if entry.details.get("what") == "blocked"])
+    (notice,) = await eventually(
+        lambda: [entry for entry in calm_town.timeline.entries() if entry.details.get("what") == "blocked" and entry.details["number"] == client.number]
+    )
     assert (notice.details["process"], notice.details["number"]) == ("process 1", client.number)
     other, pid = await seen(calm_town)
     assert pid == calm_town.processes[1].pid

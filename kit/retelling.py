@@ -14,7 +14,8 @@ from kit.timeline import Arrival, Connection, Entry, Timeline, size_bytes
 
 __all__ = ["Retelling", "told_in"]
 
-_SOCKETS_MOST = 4_096  # of one process that the kernel remembers
+_ARRIVALS_MOST = 1_024  # of one process; most of them are soon told of, or ask for pages
+_CONNECTIONS_MOST = 4_096  # of one process that the kernel remembers
 _REPORT_SECONDS = 1.0  # what is not told by then is not told: the socket was turned away before it could be a WebSocket
 _SEEN_SECONDS = 0.001  # by then a client has seen its socket end
 _OVERRIDING = ("client_state", "application_state", "refused_because", "meant", "handler_answered", "handler_closed", "handler_error", "closed_both_ways")
@@ -48,6 +49,7 @@ class Retelling:
         self._process = process
         self._tickets = itertools.count(1)
         self._arrivals: OrderedDict[int, Arrival] = OrderedDict()  # sockets that the process has not told of, by ticket
+        self._open: dict[int, Connection] = {}  # those of which the process has told no end, by its number
         self._known: OrderedDict[int, tuple[Connection, Any]] = OrderedDict()  # connections and their addresses, by the process's number
 
     @property
@@ -55,14 +57,14 @@ class Retelling:
         """The connections whose server's end is there now; from any thread."""
         waiting = [arrival.connection for arrival in list(self._arrivals.values()) if arrival.connection is not None]
         recently = time.perf_counter() - self._timeline.began - _REPORT_SECONDS
-        here = (*(known for known, _ in list(self._known.values())), *waiting)
+        here = (*list(self._open.values()), *waiting)
         return [known for known in here if known.report_due and (known.ended_seconds is None or known.ended_seconds > recently)]
 
     def expect(self, address: Any) -> int:
         """A socket goes to the process: note it, and return the ticket by which the process will tell of it."""
         ticket = next(self._tickets)
         self._arrivals[ticket] = self._timeline.arrived(address, self._process)
-        if len(self._arrivals) > _SOCKETS_MOST:
+        if len(self._arrivals) > _ARRIVALS_MOST:
             self._arrivals.popitem(last=False)
         return ticket
 
@@ -100,6 +102,7 @@ class Retelling:
             if arrival.connection is not None:
                 self._timeline.end_connection(arrival.address, arrival.connection)
         self._arrivals.clear()
+        self._open.clear()
         return lost
 
     def _lose(self, connection: Connection, how: str | None) -> None:
@@ -124,14 +127,21 @@ class Retelling:
         number, fields = change["number"], changes_from(change["fields"])
         if number not in self._known:
             self._known[number] = self._opened(number, change["ticket"])
-            if len(self._known) > _SOCKETS_MOST:
-                self._known.popitem(last=False)
+            self._open[number] = self._known[number][0]
+            self._forget_too_many()
         connection, address = self._known[number]
         _merge(connection, fields)
         if fields.get("ended_seconds") is not None:
             connection.report_due = False
+            self._open.pop(number, None)
             connection.ended_seconds = connection.ended_seconds or fields["ended_seconds"]
             self._timeline.end_connection(address, connection)
+
+    def _forget_too_many(self) -> None:
+        """What comes late about an ended connection finds it still, unless very many have come since."""
+        if len(self._known) > _CONNECTIONS_MOST:
+            oldest = next((number for number in self._known if number not in self._open), None)
+            self._known.pop(oldest, None)
 
     def _opened(self, number: int, ticket: Any) -> tuple[Connection, Any]:
         arrival = self._arrivals.pop(ticket, None) or self._timeline.arrived((self._process, number), self._process)

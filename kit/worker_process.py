@@ -108,7 +108,6 @@ class WorkerProcess:
             ServerStartError: it does not, and why.
         """
         await asyncio.shield(self._ready)
-        self._state = "serving"
 
     async def ended(self, within_seconds: float) -> None:
         """Wait until it has ended and all is heard; after so many seconds it is killed."""
@@ -164,9 +163,8 @@ class WorkerProcess:
                 transport, _ = await self._loop.connect_read_pipe(lambda lines=lines: lines, file)
                 transports.append(transport)
             while self._popen.poll() is None:
-                await asyncio.wait([listening[0].over], timeout=0.005 if listening[0].over.done() else 0.25)
-                if listening[0].over.done():
-                    await asyncio.sleep(0.002)
+                hung_up = listening[0].over
+                await (asyncio.sleep(0.005) if hung_up.done() else asyncio.wait([hung_up], timeout=0.25))
             await asyncio.wait([lines.over for lines in listening], timeout=0.5)  # a grandchild may have them still
         finally:
             for transport in transports:
@@ -242,6 +240,7 @@ class WorkerProcess:
         elif kind == "blocked":
             self._blocked = value
         elif kind == "ready" and not self._ready.done():
+            self._state = "serving"
             self._ready.set_result(None)
         elif kind == "failed" and not self._ready.done():
             self._ready.set_exception(ServerStartError(str(value)))

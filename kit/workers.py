@@ -75,6 +75,8 @@ class Workers:
             raise ServerStartError(f"the processes did not start within {START_SECONDS:g} s, and did not say why.", port=settings["port"]) from None
         except OSError as error:
             raise ServerStartError(f"the system starts no more processes: {error.strerror}. Ask for fewer.", port=settings["port"]) from error
+        if self._bound.fileno() < 0:
+            raise ServerStartError("every process ended as soon as it served. What they wrote last is in the server's log.", port=settings["port"])
         bound.setblocking(False)
         self._accept_again()
         self._tasks.append(asyncio.create_task(self._look()))

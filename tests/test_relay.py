@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import kit.retelling
 from kit.closing import explain
 from kit.recording_form import RecordingError
 from kit.relay import BEHIND_MOST, PAYLOAD_LIMIT_BYTES, Relay, RelayedTimeline
@@ -247,3 +248,19 @@ def test_what_is_no_batch_is_refused_and_changes_nothing(batch: Any) -> None:
     with pytest.raises(RecordingError):
         both.retelling.take_batch(batch)
     assert (both.kernel.entries(), both.kernel.connections) == ([], [])
+
+
+def test_a_connection_that_stays_is_known_however_many_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kit.retelling, "_CONNECTIONS_MOST", 10)
+    both = Both()
+    both.arrives()
+    stays = both.process.open_connection(ADDRESS)
+    for port in range(30):
+        both.arrives(port)
+        both.process.end_connection(port, both.process.open_connection(port))
+        both.tell()
+    stays.handler_returned = True
+    both.process.note("still here", connection=stays)
+    both.tell()
+    assert (both.kernel.entries()[-1].connection, both.kernel.connections[0].handler_returned, len(both.kernel.connections)) == (1, True, 31)
+    assert both.retelling.connections == [both.kernel.connections[0]]

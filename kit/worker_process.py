@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kit import loops
 from kit.errors import ServerStartError
+from kit.process_lines import LINE_CHARACTERS, Lines, Output
 from kit.recording_form import RecordingError
 from kit.retelling import Retelling, told_in
 from kit.source import Place
@@ -26,8 +26,6 @@ from kit.watch import BLOCKED_AFTER_SECONDS, Blocked
 
 __all__ = ["Process", "WorkerProcess"]
 
-_LINE_CHARACTERS = 4_096
-_LINES_A_SECOND = 200  # of what a process writes past its handlers
 _LINE_LIMIT_BYTES = 64 * 2**20
 _OUTBOX_MOST = 2_000  # sockets that wait for a process that takes none
 
@@ -155,8 +153,8 @@ class WorkerProcess:
     async def _live(self) -> None:
         """1. listen until it hangs up; 2. wait for its end; 3. what was its, ends."""
         pipes, self._pipes = self._pipes, {}
-        listening = [_Lines(self._heard, limit=_LINE_LIMIT_BYTES)]
-        listening += [_Lines(_Output(self._timeline, self._label, stream).line, limit=_LINE_CHARACTERS) for stream in ("stdout", "stderr")]
+        listening = [Lines(self._heard, limit=_LINE_LIMIT_BYTES)]
+        listening += [Lines(Output(self._timeline, self._label, stream).line, limit=LINE_CHARACTERS) for stream in ("stdout", "stderr")]
         transports = []
         try:
             for lines, file in zip(listening, pipes.values(), strict=True):
@@ -245,69 +243,6 @@ class WorkerProcess:
         elif kind == "failed" and not self._ready.done():
             self._ready.set_exception(ServerStartError(str(value)))
             self._ready.exception()
-
-
-class _Lines(asyncio.Protocol):
-    """Cuts what comes through a pipe into lines; a longer one than ``limit`` comes in parts.
-
-    Attributes:
-        over: done when the other end has closed the pipe.
-    """
-
-    def __init__(self, take: Callable[[bytes], None], *, limit: int) -> None:
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._take = take
-        self._limit = limit
-        self._parts: list[bytes] = []
-        self._length = 0
-
-    def data_received(self, data: bytes) -> None:
-        *lines, rest = data.split(b"\n")
-        with loops.giving_way():
-            for line in lines:
-                self._parts.append(line)
-                self._whole()
-        self._parts.append(rest)
-        self._length += len(rest)
-        if self._length > self._limit:
-            self._whole()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._length:
-            self._whole()
-        if not self.over.done():
-            self.over.set_result(None)
-
-    def _whole(self) -> None:
-        line, self._parts, self._length = b"".join(self._parts), [], 0
-        self._take(line)
-
-
-class _Output:
-    """What a process writes past its handlers, line by line, at most so many a second."""
-
-    def __init__(self, timeline: Timeline, label: str, stream: str) -> None:
-        self._timeline = timeline
-        self._label = label
-        self._stream = stream
-        self._second = 0
-        self._lines = 0
-
-    def line(self, line: bytes) -> None:
-        """Record a line, unless there are too many; those are counted."""
-        now = int(time.monotonic())
-        if now != self._second:
-            self._say_what_is_missing()
-            self._second, self._lines = now, 0
-        self._lines += 1
-        if self._lines <= _LINES_A_SECOND:
-            text = line[:_LINE_CHARACTERS].decode("utf-8", "replace").rstrip("\r")
-            self._timeline.note(text, kind="print", stream=self._stream, process=self._label)
-
-    def _say_what_is_missing(self) -> None:
-        missing = self._lines - _LINES_A_SECOND
-        if missing > 0:
-            self._timeline.note(f"{missing:,} more lines that {self._label} wrote are not shown", what="skipped", process=self._label)
 
 
 def _started(settings: dict[str, Any]) -> tuple[subprocess.Popen[bytes], socket.socket, dict[str, Any]]:

@@ -109,7 +109,7 @@ def check_app(app: Any) -> None:
         app.close()
         raise ServerStartError("serve() expects the app, but got a coroutine. Pass the app itself, without calling it: await serve(app)")
     if isinstance(app, str):
-        raise ServerStartError(f"serve() expects the app object, but got the text {app!r}. Import it first: from main import app; await serve(app)")
+        raise ServerStartError(f"serve() expects an ASGI app such as FastAPI(), but got the text {app!r:.80}.")
     if isinstance(app, type):
         raise ServerStartError(f"serve() expects an app, but got the class {app.__name__}. Make one: app = {app.__name__}(); await serve(app)")
     if not callable(app):

@@ -20,7 +20,7 @@ from websockets.uri import WebSocketURI
 from kit import closing, loops
 from kit.close_codes import may_be_sent, name_of
 from kit.errors import Disconnected, ReceiveTimeout, WrongMessageType
-from kit.opening import address_of, open_wire, timeline_of
+from kit.opening import address_of, open_wire, server_heard_out, timeline_of
 from kit.server import Server, running_server
 from kit.timeline import Connection, Timeline
 from kit.wire import ClientWire, Message
@@ -166,6 +166,7 @@ class Client:
         try:
             return await loops.run_on(self._wire.loop, self._wire.ping())
         except ConnectionError:
+            await server_heard_out(self.connection)
             raise self.disconnected() from None
 
     async def close(self, code: int = 1000, reason: str = "", *, within_seconds: float = 2.0) -> None:
@@ -179,6 +180,7 @@ class Client:
         """
         _check_close(code, reason)
         await loops.run_on(self._wire.loop, self._wire.close(code, reason, within_seconds))
+        await server_heard_out(self.connection)
 
     async def abort(self) -> None:
         """Vanish: drop the socket with a TCP reset, without a Close frame and without sending what still waits.
@@ -189,6 +191,7 @@ class Client:
             self.connection.vanished_side = "client"
             self.note_fault(f"{self.name} vanishes without a goodbye", "vanishes", "once")
         await loops.run_on(self._wire.loop, self._abort())
+        await server_heard_out(self.connection)
 
     def note_fault(self, text: str, what: str, phase: str) -> None:
         """Record a fault that this client brings about: its ``phase`` ``"begins"``, ``"ends"``, or it happens ``"once"``. From any thread."""
@@ -198,6 +201,7 @@ class Client:
     async def wait_closed(self) -> None:
         """Wait until the connection has ended, whoever ends it."""
         await loops.run_on(self._wire.loop, _shielded(self._wire.closed))
+        await server_heard_out(self.connection)
 
     async def __aenter__(self) -> Client:
         return self
@@ -217,6 +221,7 @@ class Client:
             elif not wire.write_message(opcode, payload):
                 await loops.run_on(wire.loop, wire.drain())
         except ConnectionError:
+            await server_heard_out(self.connection)
             raise self.disconnected() from None
 
     async def _receive(self, kind: type, method: str, timeout: float | None) -> Any:
@@ -228,6 +233,7 @@ class Client:
         except TimeoutError:
             raise ReceiveTimeout(f"no message came within {timeout:g} s. One that comes later is kept for the next receive.") from None
         except EOFError:
+            await server_heard_out(self.connection)
             raise self.disconnected() from None
 
     async def _take(self, kind: type, method: str) -> Message:

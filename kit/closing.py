@@ -113,9 +113,13 @@ def _explain_close_frame(connection: Ended) -> Explanation:
 
 def _explain_silence(connection: Ended) -> Explanation:
     pill, headline = "closed 1006", "1006, no Close frame"
-    if not connection.accepted and not connection.handler_error and connection.vanished_side != "client":
+    early = not connection.accepted and not connection.handler_error
+    if early and connection.vanished_side != "client" and not connection.process_ended:
         advice = "See whether this is the server's address, and whether it still runs."
         return Explanation("not connected", "No answer", "The socket ended before the handshake was over.", advice, "bad")
+    if connection.process_ended and not (connection.handler_error or connection.handler_returned):
+        sentence = f"{connection.process_ended[:1].upper()}{connection.process_ended[1:]}, and all its connections ended with it."
+        return Explanation(pill, headline, sentence, "See what it said last in the server's log, then serve the app again.", "bad")
     if connection.vanished_side == "client" and not connection.client_refused:
         sentence = "The client dropped the line without saying goodbye."
         return Explanation(pill, headline, sentence, "A handler learns of it only from `receive` or a failing `send`.", "bad")

@@ -90,6 +90,7 @@ class Conversation:
         row = self._rows.get(key)
         if row is None:
             row = self._rows[key] = Row(key, kind, entry.connection, direction, entry.at_seconds, entry.side)
+        row.at_seconds = min(row.at_seconds, entry.at_seconds)  # what another process saw is told after what it brought about here
         return row
 
     def _alone(self, entry: Entry, kind: str, direction: str = "here") -> Row:
@@ -122,6 +123,12 @@ class Conversation:
         """What waits for an end that is gone waits no more."""
         for row in [row for row in self._waiting.values() if row.connection == connection and row.waits in waits]:
             row.lost = True
+            self._set_waits(row, "")
+
+    def _let_go(self, connection: int | None) -> None:
+        """What the process had not told of before it ended may have arrived there or not: that is not known."""
+        for row in [row for row in self._waiting.values() if row.connection == connection and row.waits in ("arrival", "handler", "wire")]:
+            row.details.append(("at the server", "not known: the process ended before it told"))
             self._set_waits(row, "")
 
     def _update_waits(self, row: Row, whole: bool = True) -> None:
@@ -283,6 +290,8 @@ class Conversation:
     _fold_log = _fold_print
 
     def _fold_error(self, entry: Entry) -> Row:
+        if entry.details.get("what") == "process-ended":
+            self._let_go(entry.connection)
         row = self._alone(entry, "error")
         row.handler, row.tone = visible(entry.text), "bad"
         row.details = [("at", visible(line)) for line in entry.details.get("lines", ())]
@@ -314,7 +323,10 @@ class Conversation:
     def _end_socket(self, entry: Entry) -> Row:
         lane, text, of_client = self._lane(entry), visible(entry.text), entry.side == "client"
         silent = lane.complete and not lane.closing and not lane.refused
-        row = self._row(entry, "end", "dropped" if silent else "end", ("up" if of_client else "down") if silent else "here")
+        direction, known = ("up" if of_client else "down") if silent else "here", self._rows.get(f"{entry.connection}:end")
+        if known is not None and known.kind == "dropped" and entry.at_seconds < known.at_seconds:
+            known.direction = direction  # it was this end that dropped the line, though the other was heard first
+        row = self._row(entry, "end", "dropped" if silent else "end", direction)
         row.moments["client" if of_client else "wire"] = entry.at_seconds
         row.label = "dropped, no Close frame" if row.kind == "dropped" else row.label or text
         if of_client:
@@ -355,10 +367,10 @@ def _frame_key(entry: Entry, lane: Lane, direction: str, sent: bool) -> str:
         return f"{direction} message {entry.ordinal}"
     if opcode == "CLOSE":
         return f"{direction} close"
-    unread = lane.controls.setdefault((direction, opcode), deque(maxlen=_CONTROLS_MOST))
-    if not sent and unread:
-        return unread.popleft()
+    mine, others = (lane.controls.setdefault((direction, opcode, seen), deque(maxlen=_CONTROLS_MOST)) for seen in (sent, not sent))
+    if others:
+        return others.popleft()
     key = f"{direction} {opcode} {entry.number}"
-    if sent:
-        unread.append(key)
+    if sent or lane.complete:  # after a gap nobody knows whether a frame that is read first was written in it
+        mine.append(key)
     return key

@@ -41,12 +41,19 @@ class Limits(NamedTuple):
 class Engine:
     """One uvicorn for one app on one loop; everything here but ``shut_sockets`` runs on that loop.
 
+    `kit.workers.Workers` is the other engine that a server may have; it has the same methods.
+
+    Attributes:
+        start_seconds: how long a start may take.
+
     Args:
         app: the reader's application.
         admission: who may talk to it.
         limits: how much it takes.
         options: uvicorn's own, under uvicorn's names.
     """
+
+    start_seconds = 5.0
 
     def __init__(self, app: Callable[..., Awaitable[None]], timeline: Timeline, admission: Admission, limits: Limits, options: dict[str, Any]) -> None:
         self._tap = AsgiTap(app)
@@ -63,11 +70,19 @@ class Engine:
         Raises:
             ServerStartError: the lifespan start-up failed.
         """
+        await self.start_up(host, bound.getsockname()[1], [bound])
+
+    async def start_up(self, host: str, port: int, sockets: list[socket.socket]) -> None:
+        """Run the app's lifespan start-up, then listen on ``sockets``; without any it takes what `take` is given.
+
+        Raises:
+            ServerStartError: the lifespan start-up failed.
+        """
         serving.set(Serving(self._timeline))
         config = uvicorn.Config(
             self._gate,
             host=host,
-            port=bound.getsockname()[1],
+            port=port,
             http=partial(LimitedHttp, self._timeline, *self._limits),
             ws=partial(TappedWebSocket, self._timeline, Turn(self._timeline)),
             log_config=None,
@@ -80,13 +95,19 @@ class Engine:
         self._uvicorn = uvicorn.Server(config)
         self._uvicorn.lifespan = config.lifespan_class(config)
         try:
-            await self._uvicorn.startup(sockets=[bound])
+            await self._uvicorn.startup(sockets=sockets)
         except SystemExit:
             error = self._tap.lifespan_error
             raise ServerStartError(
                 f"the app's lifespan start-up failed with {type(error).__name__}: {error}.{_where(error)} Mend it and call serve() again."
             ) from error
         self._main_task = asyncio.create_task(self._uvicorn.main_loop())  # keeps the Date header right
+
+    async def take(self, accepted: socket.socket) -> None:
+        """Serve a connection whose socket was accepted elsewhere."""
+        server, config = self._uvicorn, self._uvicorn.config
+        make = partial(config.http_protocol_class, config=config, server_state=server.server_state, app_state=server.lifespan.state)
+        await asyncio.get_running_loop().connect_accepted_socket(make, accepted)
 
     async def close(self, code: int, lifespan_seconds: float) -> None:
         """1. no new connections; 2. Close frames; 3. cancel the handlers; 4. abort what is left; 5. the app's shutdown."""

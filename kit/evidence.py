@@ -46,6 +46,7 @@ class Ended(Protocol):
     handler_returned: bool
     server_stopped: bool
     vanished_side: str | None
+    process_ended: str | None
 
 
 def evidence(connection: Ended, advice: str) -> tuple[Fact, ...]:
@@ -68,7 +69,8 @@ def evidence(connection: Ended, advice: str) -> tuple[Fact, ...]:
 
 def settled(connection: Ended) -> bool:
     """Whether all has been heard that will be: the handler has ended, and the client has said what it reports."""
-    handler_over = bool(connection.handler_error or connection.handler_returned or not connection.server_here or connection.client_state is None)
+    ended = connection.handler_error or connection.handler_returned or connection.process_ended
+    handler_over = bool(ended or not connection.server_here or connection.client_state is None)
     never_open = connection.refused_status is not None or bool(connection.client_refused) or not connection.accepted
     client_told = never_open or bool(connection.client_reports or not connection.client_here)
     return handler_over and client_told
@@ -106,6 +108,8 @@ def _handler(connection: Ended) -> str:
         return f"{did}, then {raised}" if did else _capital(raised)
     if connection.handler_returned:
         return did or _how_it_returned(connection)
+    if connection.process_ended:
+        return f"{did}, then ended with its process" if did else "Ended with its process"
     return f"{did}, and has not ended yet" if did else "Has not ended yet"
 
 

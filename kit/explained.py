@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from kit.evidence import Fact
 from kit.printable import visible
-from kit.timeline import redact
+from kit.redaction import redact
 
 __all__ = ["as_html", "as_text"]
 

@@ -28,6 +28,7 @@ __all__ = [
     "aside",
     "background",
     "current_loop",
+    "daemon_executor",
     "giving_way",
     "new_event_loop",
     "panels",
@@ -64,8 +65,9 @@ def thread_frames() -> dict[int, FrameType]:
 
 
 class _GivingWay:
-    """How many parts of the panels' work are under way, and the interpreter's switch interval before the first began."""
+    """How many parts of such work are under way, and the interpreter's switch interval before the first began."""
 
+    lock = threading.Lock()
     parts = 0
     usual_seconds = 0.0
 
@@ -74,19 +76,21 @@ class _GivingWay:
 def giving_way() -> Iterator[None]:
     """While this is entered, any thread that wants the interpreter has it within a tenth of a millisecond, not within Python's usual 5.
 
-    For work on the panels' loop that must not keep a server or a client waiting; it may be entered again meanwhile, by
-    other tasks of that loop.
+    For work of the panels' that must not keep a server or a client waiting; it may be entered again meanwhile, by other
+    tasks and threads.
     """
-    if _GivingWay.parts == 0:
-        _GivingWay.usual_seconds = sys.getswitchinterval()
-        sys.setswitchinterval(min(_GivingWay.usual_seconds, _SWITCH_SECONDS))
-    _GivingWay.parts += 1
+    with _GivingWay.lock:
+        if _GivingWay.parts == 0:
+            _GivingWay.usual_seconds = sys.getswitchinterval()
+            sys.setswitchinterval(min(_GivingWay.usual_seconds, _SWITCH_SECONDS))
+        _GivingWay.parts += 1
     try:
         yield
     finally:
-        _GivingWay.parts -= 1
-        if _GivingWay.parts == 0:
-            sys.setswitchinterval(_GivingWay.usual_seconds)
+        with _GivingWay.lock:
+            _GivingWay.parts -= 1
+            if _GivingWay.parts == 0:
+                sys.setswitchinterval(_GivingWay.usual_seconds)
 
 
 async def run_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -165,6 +169,11 @@ class _DaemonExecutor(concurrent.futures.ThreadPoolExecutor):
                 future.set_exception(error)
             else:
                 future.set_result(result)
+
+
+def daemon_executor(name: str, enter: Callable[[], None]) -> concurrent.futures.ThreadPoolExecutor:
+    """An executor for a loop whose threads do not hold up the end of the process, as the standard library's do; each calls ``enter`` first."""
+    return _DaemonExecutor(name, enter)
 
 
 class LoopThread:

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import socket
 import ssl
+import time
 import urllib.parse
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -22,10 +23,11 @@ from kit.taps import WireTap, note_closes
 from kit.timeline import Connection, Timeline
 from kit.wire import ClientWire
 
-__all__ = ["OPEN_SECONDS", "QUEUE_MESSAGES", "address_of", "open_wire", "timeline_of"]
+__all__ = ["OPEN_SECONDS", "QUEUE_MESSAGES", "address_of", "open_wire", "server_heard_out", "timeline_of"]
 
 QUEUE_MESSAGES = 256
 OPEN_SECONDS = 5.0
+_HEARD_SECONDS = 0.3
 
 
 def address_of(target: Server | str, path: str, query: Mapping[str, Any] | None) -> WebSocketURI:
@@ -93,7 +95,8 @@ async def open_wire(
     def on_end(address: tuple) -> None:
         connection = connections[0]
         _note_end(connection, protocol, timeline.recording)
-        if not connection.close_frames and connection.client_state is None and connection.vanished_side is None and protocol.close_rcvd is None:
+        nobody_else_tells = connection.client_state is None and not connection.report_due
+        if not connection.close_frames and nobody_else_tells and connection.vanished_side is None and protocol.close_rcvd is None:
             connection.vanished_side = "server"
         timeline.end_connection(address, connection)
 
@@ -108,9 +111,18 @@ async def open_wire(
                 raise
     except TimeoutError:
         raise ConnectError(f"{_address(url)} did not answer the handshake within {OPEN_SECONDS:g} s. Is it a WebSocket server, and does it answer?") from None
+    if wire.protocol.handshake_exc is not None:
+        await server_heard_out(connections[0])
     _check_handshake(wire, connections[0])
     connections[0].accepted = True  # of a server elsewhere nobody else would say so
     return wire, connections[0]
+
+
+async def server_heard_out(connection: Connection) -> None:
+    """Wait, at most a moment, until the process that has the server's end has told how it ended; at once where that is in this process."""
+    deadline = time.monotonic() + _HEARD_SECONDS
+    while connection.report_due and time.monotonic() < deadline:  # noqa: ASYNC110, a report comes on another loop, which knows nobody who waits
+        await asyncio.sleep(0.002)
 
 
 def _note_end(connection: Connection, protocol: ClientProtocol, recording: bool) -> None:

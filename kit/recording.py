@@ -24,10 +24,12 @@ from kit.recording_form import (
     entry_from,
     expect,
     is_number,
+    left_out,
     shown,
     start_from,
 )
-from kit.timeline import Connection, Entry, Timeline, redact
+from kit.redaction import redact
+from kit.timeline import Connection, Entry, Timeline
 
 __all__ = [
     "FILE_LIMIT_BYTES",
@@ -35,6 +37,7 @@ __all__ = [
     "RecordingError",
     "RecordingReader",
     "is_path",
+    "plain_entry",
     "read_recording",
     "recording_lines",
     "safe_entries",
@@ -95,7 +98,7 @@ def _fitting(entries: list[Entry]) -> tuple[list[str], int]:
     payloads, room, left_out = PAYLOADS_LIMIT_CHARACTERS, _WRITTEN_LIMIT_CHARACTERS, 0
     for entry in reversed(entries[-(LINES_LIMIT - 2_000) :]):
         kept = entry.payload is not None and len(entry.payload) <= PAYLOAD_LIMIT_BYTES and payloads > 0
-        line = _line({"entry": _plain_entry(entry if kept else replace(entry, payload=None))})
+        line = _line({"entry": plain_entry(entry if kept else replace(entry, payload=None))})
         room -= len(line)
         if room < 0:
             break
@@ -109,14 +112,16 @@ def _line(value: dict[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=True, allow_nan=False) + "\n"
 
 
-def _plain_entry(entry: Entry) -> dict[str, Any]:
+def plain_entry(entry: Entry) -> dict[str, Any]:
+    """An Entry as JSON can hold it, and as `kit.recording_form.entry_from` reads it."""
     payload = {"hex": entry.payload.hex()} if isinstance(entry.payload, bytes) else entry.payload
     plain = {field.name: getattr(entry, field.name) for field in fields(entry)}
     return plain | {"text": entry.text[:_TEXT_LIMIT_CHARACTERS], "payload": payload, "details": _plain(entry.details)}
 
 
 def _plain_connection(connection: Connection) -> dict[str, Any]:
-    plain = {field.name: _plain(getattr(connection, field.name)) for field in fields(connection) if field.name in CONNECTION_FIELDS}
+    written = CONNECTION_FIELDS - left_out(connection)
+    plain = {field.name: _plain(getattr(connection, field.name)) for field in fields(connection) if field.name in written}
     return _redacted_texts(plain)
 
 

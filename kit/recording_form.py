@@ -16,10 +16,12 @@ __all__ = [
     "FORMAT",
     "VERSION",
     "RecordingError",
+    "changes_from",
     "connection_from",
     "entry_from",
     "expect",
     "is_number",
+    "left_out",
     "shown",
     "start_from",
 ]
@@ -179,7 +181,11 @@ _CONNECTION: dict[str, Check] = {
     "handler_returned": _is_truth,
     "server_stopped": _is_truth,
     "vanished_side": _or_none(_is_side),
+    "process": _or_none(_is_text),
+    "process_ended": _or_none(_is_text),
 }
+_LATER = {"process": None, "process_ended": None}  # fields that older recordings do not have, and that are only written where they say something
+_PAIRS = ("meant", "client_reports", "handler_closed")
 _FRAME = ("opcode", "fin", "masked", "compressed", "header")
 _MESSAGE = ("type", "client_state", "application_state")
 _NEEDED: dict[str, tuple[str, ...]] = {  # what views rely on in each kind's details
@@ -210,6 +216,7 @@ _DETAILS: dict[str, Check] = {  # and of what type, wherever it appears
     "application_state": _or_none(_is_text),
     "what": _is_text,
     "phase": _is_text,
+    "process": _is_text,
     "exception": _is_text,
     "lines": _is_texts,
 }
@@ -233,11 +240,30 @@ def entry_from(value: Any) -> Entry:
 CONNECTION_FIELDS = frozenset(_CONNECTION)
 
 
+def left_out(connection: Connection) -> set[str]:
+    """The fields of ``connection`` that are not written, because they say nothing: versions before them can read it."""
+    return {name for name, default in _LATER.items() if getattr(connection, name) == default}
+
+
 def connection_from(value: Any) -> Connection:
     """The connection of a line; RecordingError names the field at fault."""
+    value = _LATER | value if isinstance(value, dict) else value
     _has(value, _CONNECTION, "a connection")
-    pairs = {name: tuple(value[name]) for name in ("meant", "client_reports", "handler_closed") if value[name]}
-    return Connection(**{**value, **pairs, "close_frames": [tuple(each) for each in value["close_frames"]]})
+    return Connection(**_with_tuples(value))
+
+
+def changes_from(value: Any) -> dict[str, Any]:
+    """Some fields of a connection by their names; RecordingError names the field at fault."""
+    expect(isinstance(value, dict) and value.keys() <= CONNECTION_FIELDS, "fields of a connection", sorted(value) if isinstance(value, dict) else value)
+    _has(value, {name: _CONNECTION[name] for name in value}, "a connection")
+    return _with_tuples(value)
+
+
+def _with_tuples(value: dict[str, Any]) -> dict[str, Any]:
+    """JSON has lists only."""
+    pairs = {name: tuple(value[name]) for name in _PAIRS if value.get(name)}
+    frames = {"close_frames": [tuple(each) for each in value["close_frames"]]} if "close_frames" in value else {}
+    return value | pairs | frames
 
 
 def _has(value: Any, checks: dict[str, Check], what: str) -> None:

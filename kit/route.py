@@ -154,7 +154,7 @@ class Routes(list[RouteDescription]):
         rows = [(route.path, ", ".join(each.name for each in route.parameters) or "–", route.headline or route.endpoint) for route in self]
         widths = [max((len(row[column]) for row in [("path", "takes", ""), *rows]), default=0) for column in (0, 1)]
         lines = [f"{path:{widths[0]}}  {takes:{widths[1]}}  {says}" for path, takes, says in [("path", "takes", "says"), *rows]]
-        return "\n".join([*(lines if rows else ["no WebSocket routes"]), *self.unlisted])
+        return "\n".join([*(lines if rows else [] if self.unlisted else ["no WebSocket routes"]), *self.unlisted])
 
 
 def _missing(parameter: Parameter) -> str | None:

@@ -77,7 +77,7 @@ class Lane:
         refused: whether the handshake was answered with something else than 101.
         complete: False once Entries were skipped: what was not seen may have happened all the same.
         states: both states of the handler's WebSocket, as last seen.
-        controls: the rows of pings and pongs that nobody has read yet, oldest first, by direction and opcode.
+        controls: the rows of pings and pongs that only one end has seen yet, oldest first, by direction, opcode and whether it was the sender.
     """
 
     connection: int
@@ -92,7 +92,7 @@ class Lane:
     refused: bool = False
     complete: bool = True
     states: tuple[str, str] | None = None
-    controls: dict[tuple[str, str], deque[str]] = field(default_factory=dict)
+    controls: dict[tuple[str, str, bool], deque[str]] = field(default_factory=dict)
 
 
 def payload_words(entry: Entry) -> str:

@@ -16,21 +16,22 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from kit import loops, source
 from kit.admission import Admission
-from kit.binding import FIRST_PORT, bind, check_address, check_app, check_numbers, check_token, checked_list
-from kit.engine import Engine, Limits, shut_socket
-from kit.errors import LoopStopped, ServerStartError, StillBlockedWarning, UnsafeServerWarning
+from kit.binding import FIRST_PORT, bind
+from kit.engine import Engine, shut_socket
+from kit.errors import KitError, LoopStopped, ServerStartError, StillBlockedWarning
 from kit.output import Serving, capture_output, serving
+from kit.plan import Plan, planned
 from kit.route import Routes
 from kit.routes import websocket_routes
 from kit.source import Place
 from kit.timeline import Connection, Timeline
 from kit.watch import Blocked, LoopWatch
+from kit.worker_process import Process
+from kit.workers import Workers
 
 __all__ = ["Page", "Server", "ServerStatistics", "running_server", "serve", "server_at", "stop_all"]
 
 T = TypeVar("T")
-
-START_SECONDS = 5.0
 
 
 class ServerStatistics(NamedTuple):
@@ -61,29 +62,29 @@ class Server:
 
     Attributes:
         name: under which a later `serve` replaces it.
-        app: the application it runs, unmodified.
+        app: the application it runs, unmodified; of a server of several processes the text by which they import it.
         host: the address it is bound to.
         port: the port it is bound to.
-        runs_in: ``"thread"`` or ``"kernel"``.
+        runs_in: ``"thread"``, ``"kernel"`` or ``"processes"``.
         timeline: everything that happened on both sides of its connections. A server that replaces this one goes on with
             the same Timeline.
         state: ``"starting"``, ``"serving"``, ``"stopping"`` or ``"stopped"``.
     """
 
-    def __init__(self, plan: _Plan, timeline: Timeline) -> None:
+    def __init__(self, plan: Plan, timeline: Timeline) -> None:
         self.name = plan.name
         self.app = plan.app
         self.host = plan.host
         self.port = 0
-        self.runs_in = "kernel" if plan.host_loop else "thread"
+        self.runs_in = "processes" if plan.processes else "kernel" if plan.host_loop else "thread"
         self.timeline = timeline
         self.state = "starting"
-        self._admission = plan.admission
-        self._engine = Engine(plan.app, timeline, plan.admission, plan.limits, plan.uvicorn_options)
+        self._admission = Admission(**plan.admission)
+        self._engine = Workers(plan, timeline) if plan.processes else Engine(plan.app, timeline, self._admission, plan.limits, plan.uvicorn_options)
         self._loop: loops.LoopThread | loops.HostLoop | None = plan.host_loop
         self._began = time.monotonic()
         self._socket: socket.socket | None = None
-        self._watch: LoopWatch | None = None
+        self._watch: LoopWatch | Workers | None = None
         self._watch_task: asyncio.Task[None] | None = None
         self._stop_task: asyncio.Task[Place | None] | None = None
         self._kept_port: int | None = None  # where this name was served last
@@ -109,18 +110,31 @@ class Server:
         return [connection for connection in self.timeline.connections if connection.open]
 
     @property
+    def processes(self) -> list[Process]:
+        """The processes that run the app: label, pid, state, how many connections each has open. None for an app of this kernel."""
+        return self._engine.processes if isinstance(self._engine, Workers) else []
+
+    @property
     def routes(self) -> Routes:
-        """The app's WebSocket routes with their parameters, as they are now; a cell that ends with it shows a table."""
-        return websocket_routes(self.app)
+        """The app's WebSocket routes with their parameters, as they are now; a cell that ends with it shows a table.
+
+        There are none for an app that other processes import: what they are cannot be seen from here, which is what `Routes.unlisted` says.
+        """
+        if not isinstance(self.app, str):
+            return websocket_routes(self.app)
+        routes = Routes()
+        routes.unlisted.append(f"The routes of {self.app!r} are in other processes, where this kernel cannot look. Connect by path: connect(server, '/ws')")
+        return routes
 
     @property
     def blocked(self) -> Blocked | None:
-        """Where the server's loop is stuck, or None while it answers; readable while it is stuck."""
+        """Where the server's loop is stuck, or None while it answers; readable while it is stuck. Of several processes, the one stuck longest."""
         return self._watch.blocked if self._watch is not None and self.state == "serving" else None
 
     def frame(self) -> FrameType | None:
-        """What the server's thread executes right now, as its innermost frame; readable while it is blocked."""
-        return self._loop.frame() if self._loop is not None and self.state != "stopped" else None
+        """What the server's thread executes right now, as its innermost frame; readable while it is blocked. None of an app in other processes."""
+        here = self._loop is not None and self.state != "stopped" and not self.processes
+        return self._loop.frame() if here else None
 
     @property
     def kit_cookies(self) -> dict[str, str]:
@@ -141,11 +155,16 @@ class Server:
 
         Raises:
             TypeError: not a coroutine; call the ``async def`` function first.
+            KitError: the app runs in other processes, where no coroutine of this kernel can go.
             LoopStopped: the server has stopped.
         """
         if not inspect.iscoroutine(coroutine):
             called = f"{getattr(coroutine, '__name__', 'function')}(…)"
             raise TypeError(f"server.run() expects a coroutine, but got {type(coroutine).__name__}. Write: await server.run({called})")
+        if isinstance(self.app, str):
+            coroutine.close()
+            where = f"{self.app!r} runs in other processes, which have its objects"
+            raise KitError(f"server.run() cannot run this: {where}. Do it in a handler there, and reach it by a message or a request.")
         if self._loop is None or self.state == "stopped":
             coroutine.close()
             raise LoopStopped(f"server {self.name!r} is {self.state}. Start it again: server = await serve(app, name={self.name!r})")
@@ -196,21 +215,24 @@ class Server:
         if self._loop is None:
             self._loop = loops.LoopThread(f"kit-server-{self.name}", enter=partial(serving.set, Serving(self.timeline)))
         try:
-            async with asyncio.timeout(START_SECONDS):
+            async with asyncio.timeout(self._engine.start_seconds):
                 await self._loop.run(self._engine.listen(self.host, self._socket))
         except TimeoutError:
             place = source.innermost_place(self._loop.frame())
             await self._interrupt(0.3)
             await self._tear_down()
-            advice = f"The app's start-up did not end within {START_SECONDS:g} s; it is in {place}. Let its lifespan reach `yield` sooner."
+            advice = f"The app's start-up did not end within {self._engine.start_seconds:g} s; it is in {place}. Let its lifespan reach `yield` sooner."
             raise ServerStartError(advice, port=self.port) from None
         except BaseException:
             await self._tear_down()
             raise
         self.state = "serving"
         self._kept_port = self.port
-        self._watch = LoopWatch(self._loop, self.timeline)
-        self._watch_task = asyncio.create_task(self._watch.run())
+        if isinstance(self._engine, Workers):  # each process watches its own loop
+            self._watch = self._engine
+        else:
+            self._watch = LoopWatch(self._loop, self.timeline)
+            self._watch_task = asyncio.create_task(self._watch.run())
         self.timeline.note(f"serving at {self.url}", what="serving", name=self.name, url=self.url)
 
     async def _stop(self, code: int, within_seconds: float) -> Place | None:
@@ -239,6 +261,8 @@ class Server:
 
     async def _interrupt(self, within_seconds: float) -> bool:
         """Free a loop that is blocked by raising `HandlerStopped` in it; True once it answers."""
+        if isinstance(self._engine, Workers):  # nothing of the reader's runs on this loop
+            return True
         deadline = time.monotonic() + within_seconds
         answers: list[bool] = []
         self._loop.call_soon(answers.append, True)
@@ -270,20 +294,6 @@ class Server:
         capture_output.release()
 
 
-class _Plan(NamedTuple):
-    """What `serve` was asked for, checked."""
-
-    app: Callable[..., Awaitable[None]]
-    name: str
-    port: int | None
-    host: str
-    host_loop: loops.HostLoop | None
-    recording: bool
-    admission: Admission
-    limits: Limits
-    uvicorn_options: dict[str, Any]
-
-
 class _Starting:
     """What ``serve(…)`` returns: awaited it starts the server; in ``async with`` it also stops it."""
 
@@ -307,8 +317,9 @@ class _Starting:
 
 
 def serve(
-    app: Callable[..., Awaitable[None]],
+    app: Callable[..., Awaitable[None]] | str,
     *,
+    processes: int | None = None,
     name: str = "main",
     port: int | None = None,
     host: str = "127.0.0.1",
@@ -333,8 +344,12 @@ def serve(
     It is safe by default: a WebSocket handshake from a page of another origin (RFC 6454), and any request that calls this
     machine by a foreign name, is refused with HTTP 403 before the app runs. Pages of the notebook that shows its panels may connect.
 
+    An app named by a text is imported anew by processes of its own: ``server = await serve("chat:app", processes=2)``. They have one
+    port; connections are dealt out in turn, the first to the first process. What happens in them is in the same Timeline.
+
     Args:
-        app: an ASGI application, for example a ``FastAPI()``.
+        app: an ASGI application, for example a ``FastAPI()``; or the text ``"module:attribute"``, for example ``"chat:app"``.
+        processes: for a text, in how many processes it runs, 1 to 16; 1 by default. They are not restarted.
         name: one name, one server; give each section of a notebook its own.
         port: None takes 8000 or the next free port and says so; a number is taken strictly; 0 is any free port.
         host: the address to bind; one that other machines reach needs a ``kit_token``.
@@ -345,7 +360,7 @@ def serve(
         allowed_hosts: more names by which it may be called, or ``"*"``, which switches the check off.
         kit_token: a secret of 16 characters or more, wanted from everybody as ``?kit_token=`` or as a cookie. The app
             never sees it, and it is never recorded.
-        max_connections: more sockets at a time are turned away with HTTP 503.
+        max_connections: more sockets at a time, in each process, are turned away with HTTP 503.
         max_message_bytes: a longer message closes the connection with 1009.
         handshake_timeout_seconds: a request whose head has not come by then is answered with HTTP 408.
         ping_interval_seconds: between two keepalive pings; None sends none.
@@ -354,36 +369,33 @@ def serve(
         recording: False leaves the Timeline empty and the taps out.
 
     Raises:
-        ServerStartError: within 5 seconds, with the reason; nothing is left running. A server that it should have
+        ServerStartError: within 5 seconds, of processes within 33, with the reason; nothing is left running. A server that it should have
             replaced goes on when the arguments were wrong, and is stopped when the new app failed to start.
 
     Warns:
         UnsafeServerWarning: a check was switched off.
     """
-    uvicorn_options = {
-        "ws_per_message_deflate": compression,
-        "ws_max_size": max_message_bytes,
-        "ws_ping_interval": ping_interval_seconds,
-        "ws_ping_timeout": ping_timeout_seconds,
-    }
 
     async def start() -> Server:
-        check_app(app)
-        check_address(host, port)
-        check_numbers(
+        plan = planned(
+            app,
+            processes=processes,
+            name=name,
+            port=port,
+            host=host,
+            runs_in=runs_in,
+            allowed_origins=allowed_origins,
+            allowed_hosts=allowed_hosts,
+            kit_token=kit_token,
             max_connections=max_connections,
             max_message_bytes=max_message_bytes,
             handshake_timeout_seconds=handshake_timeout_seconds,
             ping_interval_seconds=ping_interval_seconds,
             ping_timeout_seconds=ping_timeout_seconds,
+            compression=compression,
+            recording=recording,
         )
-        origins, hosts = checked_list("allowed_origins", allowed_origins), checked_list("allowed_hosts", allowed_hosts)
-        check_token(host, kit_token)
-        _warn_of_what_is_off(origins, hosts)
         was_there = name in _servers
-        admission = Admission(origins=origins, hosts=hosts, token=kit_token, bound_host=host)
-        limits = Limits(max_connections, handshake_timeout_seconds)
-        plan = _Plan(app, name, port, host, _host_loop(runs_in), recording, admission, limits, uvicorn_options)
         server = await loops.background().run(_orchestrate(_replace, plan))
         if port is None and server.port != FIRST_PORT and not was_there:
             print(f"Server {name!r} is at {server.url}.")
@@ -423,7 +435,7 @@ async def _orchestrate(step: Callable[..., Coroutine[Any, Any, T]], *args: Any) 
         return await step(*args)
 
 
-async def _replace(plan: _Plan) -> Server:
+async def _replace(plan: Plan) -> Server:
     """1. stop the server of that name; 2. start the new one on its port and Timeline; 3. register it."""
     old = _servers.get(plan.name)
     timeline = old.timeline if old else Timeline()
@@ -435,27 +447,6 @@ async def _replace(plan: _Plan) -> Server:
     _servers[plan.name] = server
     await server._start(plan.port)
     return server
-
-
-def _host_loop(runs_in: str) -> loops.HostLoop | None:
-    """The running loop, made ready for nested calls, if the server is to run on it."""
-    if runs_in == "thread":
-        return None
-    if runs_in != "kernel":
-        raise ServerStartError(f"runs_in expects 'thread' or 'kernel', but got {runs_in!r}. Leave it out for a thread of its own.")
-    try:
-        loops.allow_nesting()
-    except ValueError as error:
-        raise ServerStartError(f"runs_in='kernel' needs an event loop of asyncio's own, but: {error}. Leave it out for a thread of its own.") from None
-    return loops.HostLoop()
-
-
-def _warn_of_what_is_off(allowed_origins: Any, allowed_hosts: Any) -> None:
-    off = [name for name, value in (("allowed_origins", allowed_origins), ("allowed_hosts", allowed_hosts)) if value == "*"]
-    if off:
-        danger = "while this server runs, any web page that you open may connect to it"
-        text = f"{' and '.join(off)}='*': {danger}. Good for a lesson; where it matters, list the pages or names instead."
-        warnings.warn(text, UnsafeServerWarning, stacklevel=3)
 
 
 def _stop_at_exit() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import re
 import time
 import weakref
 from collections import deque
@@ -14,9 +13,12 @@ from threading import Lock, RLock
 from types import CodeType
 from typing import Any, NamedTuple
 
+from kit.redaction import redact, redacted
+
 __all__ = [
     "HEAD_BYTES",
     "PREVIEW_CHARACTERS",
+    "Arrival",
     "Connection",
     "Entry",
     "Payload",
@@ -24,13 +26,14 @@ __all__ = [
     "Subscription",
     "Timeline",
     "TimelineStatistics",
-    "redact",
     "size_bytes",
 ]
 
 PREVIEW_CHARACTERS = 256
 _RAW = (str, bytes)
 _closing = Lock()
+_ARRIVALS_MOST = 1_000
+_ARRIVAL_SECONDS = 5.0  # a client learns of its socket at once; what it opens later came with another one, on the same port
 HEAD_BYTES = 4 * PREVIEW_CHARACTERS + 64  # 256 characters of UTF-8 and the longest frame header
 
 
@@ -73,14 +76,14 @@ class Entry:
             return self.without_payload()
         if not isinstance(self.payload, bytes):
             payload = redact(self.payload) if self.payload is not None else None
-            return replace(self, text=redact(self.text), payload=payload, details=_redacted(self.details))
+            return replace(self, text=redact(self.text), payload=payload, details=redacted(self.details))
         blotted = redact(self.payload.decode("latin-1")).encode("latin-1")
         text = redact(self.text) if blotted == self.payload else blotted[: PREVIEW_CHARACTERS // 3].hex(" ")
-        return replace(self, text=text, payload=blotted, details=_redacted(self.details))
+        return replace(self, text=text, payload=blotted, details=redacted(self.details))
 
     def without_payload(self) -> Entry:
         """The same Entry with nothing left of its payload but its size."""
-        return replace(self, text="", payload=None, details=_redacted(self.details))
+        return replace(self, text="", payload=None, details=redacted(self.details))
 
 
 @dataclass(eq=False, slots=True)
@@ -112,6 +115,9 @@ class Connection:
         long_payloads: the newest long messages by direction and ordinal, for the taps.
         handler_task: the task that its handler runs in, until the handler ends.
         handler_raised_at: the code and line of the reader's that the exception came from.
+        process: which of the server's processes has the server's end, for example ``"process 1"``; None where it is in this one.
+        process_ended: how that process ended, where the connection ended with it.
+        report_due: whether that process has still to tell how its end of the connection ended.
     """
 
     number: int
@@ -141,6 +147,9 @@ class Connection:
     long_payloads: dict[tuple[str, int], Payload] = field(default_factory=dict, repr=False)
     handler_task: Any = field(default=None, repr=False)
     handler_raised_at: tuple[CodeType, int] | None = field(default=None, repr=False)
+    process: str | None = None
+    process_ended: str | None = None
+    report_due: bool = field(default=False, repr=False)
 
     @property
     def open(self) -> bool:
@@ -152,6 +161,25 @@ class Connection:
         with _closing:
             if all(known != side for known, *_ in self.close_frames):
                 self.close_frames.append((side, code, reason))
+
+
+@dataclass(eq=False, slots=True)
+class Arrival:
+    """A socket that a server has accepted for one of its processes: which connection it is, as far as that is known.
+
+    Attributes:
+        address: of the client's end.
+        process: which process has it.
+        at_seconds: when it was accepted, in seconds since the Timeline began.
+        connection: the connection that it is, once a client of this kernel or the process has opened one.
+        reported: whether the process has told of it.
+    """
+
+    address: Any
+    process: str
+    at_seconds: float
+    connection: Connection | None = None
+    reported: bool = False
 
 
 class TimelineStatistics(NamedTuple):
@@ -242,6 +270,7 @@ class Timeline:
         self._connections: deque[Connection] = deque(maxlen=1_000)
         self._connection_numbers = itertools.count(1)
         self._by_address: dict[Any, Connection] = {}
+        self._arrivals: dict[Any, Arrival] = {}  # by address, the newest of each
         self._subscriptions: tuple[weakref.ref[Subscription], ...] = ()  # replaced, never changed: taps read it while it grows
         self._someone_waits = False
 
@@ -286,6 +315,14 @@ class Timeline:
 
         return record
 
+    def _append(self, new: _Record) -> None:
+        with self._in_order:
+            new[0] = next(self._numbers)
+            self._records.append(new)
+        if self._someone_waits:
+            self._someone_waits = False
+            self._wake_subscribers()
+
     def note(self, text: str, *, kind: str = "notice", connection: Connection | None = None, side: str = "server", **details: Any) -> None:
         """Record a line of text; from any thread."""
         size = size_bytes(text)
@@ -298,14 +335,60 @@ class Timeline:
         """
         with self._lock:
             connection = self._by_address.get(address)
-            if connection is None or not connection.open:
-                connection = Connection(next(self._connection_numbers), opened_seconds=time.perf_counter() - self.began)
-                self._by_address[address] = connection
-                self._connections.append(connection)
+            of_before = connection is not None and name is not None and connection.server_here  # a client asks before any server can know
+            if connection is None or not connection.open or of_before:
+                connection = self._by_address[address] = self._new_connection()
+                arrival = self._arrivals.get(address)
+                if arrival is not None and arrival.connection is None and connection.opened_seconds - arrival.at_seconds < _ARRIVAL_SECONDS:
+                    _join(arrival, connection)
             if name is not None:
                 connection.name = name
             connection.path = path or connection.path
             return connection
+
+    def _new_connection(self) -> Connection:
+        connection = Connection(next(self._connection_numbers), opened_seconds=time.perf_counter() - self.began)
+        self._connections.append(connection)
+        return connection
+
+    def arrived(self, address: Any, process: str) -> Arrival:
+        """Note that a socket with this client's address was accepted just now, for ``process``; in the order of accepting.
+
+        A client of this kernel may open its connection before that or soon after. A connection of an earlier socket with
+        the same address is not taken for it: a client ends its connection before it gives its port back.
+        """
+        with self._lock:
+            before = self._arrivals.pop(address, None)
+            arrival = self._arrivals[address] = Arrival(address, process, time.perf_counter() - self.began)
+            if len(self._arrivals) > _ARRIVALS_MOST:
+                del self._arrivals[next(iter(self._arrivals))]
+            known = self._by_address.get(address)
+            if before is not None and before.connection is known and not before.reported:  # taken for that of a socket that spoke no WebSocket
+                before.connection, free = None, True
+            else:
+                free = known is not None and not known.server_here
+            if known is not None and known.open and free:
+                _join(arrival, known)
+            return arrival
+
+    def connection_of(self, arrival: Arrival) -> Connection:
+        """The connection of a socket, now that its process tells of one; it may have ended meanwhile. A stranger's gets its number here."""
+        with self._lock:
+            arrival.reported = True
+            if arrival.connection is None:
+                stranger = self._new_connection()
+                _join(arrival, stranger)
+                known = self._by_address.get(arrival.address)
+                if known is None or not known.open:
+                    self._by_address[arrival.address] = stranger
+            return arrival.connection
+
+    def add(self, entry: Entry, connection: Connection | None) -> None:
+        """Record an Entry that another process made: under the next number, but at its own time. From any thread."""
+        payload = entry.payload if entry.payload is not None else b""
+        kept = self.keep(payload) if len(payload) > PREVIEW_CHARACTERS else payload
+        new = [0, entry.at_seconds + self.began, connection, entry.side, _describe_added, kept, replace(entry, payload=None if entry.payload is None else "")]
+        self._append(new)
 
     def end_connection(self, address: Any, connection: Connection) -> None:
         """Say that one end of the socket is gone; safe to call from both ends."""
@@ -445,41 +528,6 @@ class Subscription:
         self._timeline._unsubscribe(self)
 
 
-# Redaction: what must not be saved with a notebook.
-
-_SECRET_HEADERS = {"sec-websocket-protocol"}  # besides those whose names say it
-_SECRET_NAMES = r"[\w-]*(?:token|secret|passw(?:or)?d|api[_-]?key|credential|session(?:[_-]?id)?|authorization|jwt|cookie)[\w-]*"
-_SECRET_PATTERNS = [
-    re.compile(rf"(?i)(?<![\w-])({_SECRET_NAMES}=)([^&\s;\"'”]+)"),
-    re.compile(rf"(?i)([\"']{_SECRET_NAMES}[\"']\s*:\s*[\"'])((?:[^\"'\\]|\\.)*)"),
-    re.compile(r"(?i)\b((?:bearer|basic)\s+)([\w.~+/=-]{4,})"),
-]
-_SECRET_NAME = re.compile(rf"(?i){_SECRET_NAMES}")
-_BLOT = "[redacted]"
-
-
-def redact(text: str) -> str:
-    """Blot out the values of tokens, passwords, keys and sessions in a URL, a form, JSON or an Authorization value."""
-    for pattern in _SECRET_PATTERNS:
-        text = pattern.sub(lambda found: f"{found[1]}{_BLOT}", text)
-    return text
-
-
-def _redacted(value: Any, name: str = "") -> Any:
-    """Details with what they hold at any depth redacted."""
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, Mapping):
-        return {key: _redacted(inner, key) for key, inner in value.items()}
-    if name == "headers":
-        return [(header, _redact_header(header, content)) for header, content in value]
-    return [_redacted(inner) for inner in value] if isinstance(value, (list, tuple)) else value
-
-
-def _redact_header(name: str, value: str) -> str:
-    return _BLOT if name.lower() in _SECRET_HEADERS or _SECRET_NAME.fullmatch(name) else redact(value)
-
-
 def _describe_note(payload: Any, more: tuple[str, int, dict[str, Any]]) -> dict[str, Any]:
     kind, size, details = more
     text = payload.visible if isinstance(payload, Payload) else payload
@@ -489,6 +537,18 @@ def _describe_note(payload: Any, more: tuple[str, int, dict[str, Any]]) -> dict[
 def _known_as(number: int | None, known: dict[int, Connection]) -> Connection | None:
     """The connection with this number; one that is no longer listed still has its number."""
     return None if number is None else known.setdefault(number, Connection(number))
+
+
+def _join(arrival: Arrival, connection: Connection) -> None:
+    """This socket is that connection."""
+    arrival.connection = connection
+    connection.process, connection.server_here, connection.report_due = arrival.process, True, True
+
+
+def _describe_added(kept: Any, entry: Entry) -> dict[str, Any]:
+    """The fields of an Entry from elsewhere; its payload, if it had one, is kept or dropped like any other."""
+    payload = kept.data if isinstance(kept, Payload) else kept
+    return _describe_stored(entry, None) | {"payload": payload if entry.payload is not None else None}
 
 
 def _describe_stored(entry: Entry, _more: None) -> dict[str, Any]:

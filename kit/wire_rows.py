@@ -14,6 +14,7 @@ __all__ = ["FrameRow", "WireRows"]
 
 _KINDS = {"TEXT": "text", "BINARY": "binary", "CLOSE": "control", "PING": "control", "PONG": "control"}
 _UNREAD_LIMIT = 10_000
+_UNWRITTEN_LIMIT = 1_000
 
 
 @dataclass
@@ -73,6 +74,7 @@ class WireRows:
         self._rows: OrderedDict[str, FrameRow] = OrderedDict()
         self._rows_limit = rows_limit
         self._unread: dict[str, deque[tuple[FrameRow, object]]] = {"up": deque(maxlen=_UNREAD_LIMIT), "down": deque(maxlen=_UNREAD_LIMIT)}
+        self._unwritten: OrderedDict[object, FrameRow] = OrderedDict()  # read here before another process told that it had written them
         self._messages: dict[str, tuple[int, str, int]] = {}  # of each direction: the message, its kind, its newest fragment
         self._compressed: OrderedDict[tuple[str, int | None], FrameRow] = OrderedDict()
         self._sent: OrderedDict[int | None, str] = OrderedDict()  # what the handler has sent and is not yet on the wire
@@ -134,16 +136,24 @@ class WireRows:
     def _fold_frame(self, entry: Entry) -> FrameRow | None:
         is_out = entry.kind == "frame-out"
         direction = "up" if (entry.side == "client") == is_out else "down"
-        row = None if is_out else self._written(direction, _likeness(entry))
-        if row is None and self._is_older(direction, entry):
+        row = self._unwritten.pop((direction, _likeness(entry)), None) if is_out else self._written(direction, _likeness(entry))
+        if row is None and not is_out and self._is_older(direction, entry):
             self.dropped += 1
             return None
         if row is None:
             row = self._put(self._new_row(entry, direction))
-            if is_out:
-                self._unread[direction].append((row, _likeness(entry)))
+            self._note_half(row, entry, direction, is_out)
         row.saw(entry)
         return row
+
+    def _note_half(self, row: FrameRow, entry: Entry, direction: str, is_out: bool) -> None:
+        """Only one end has seen this frame so far."""
+        if is_out:
+            self._unread[direction].append((row, _likeness(entry)))
+            return
+        self._unwritten[direction, _likeness(entry)] = row
+        if len(self._unwritten) > _UNWRITTEN_LIMIT:
+            self._unwritten.popitem(last=False)
 
     def _is_older(self, direction: str, entry: Entry) -> bool:
         """Whether a frame comes before all that waits to be read: when it was written has fallen out of the Timeline."""

@@ -116,6 +116,12 @@ async def end_disconnect(websocket: WebSocket) -> None:
         await websocket.receive_text()
 
 
+@app.websocket("/end/aborting")
+async def end_aborting(websocket: WebSocket) -> None:
+    await websocket.accept()
+    websocket.scope["extensions"]["kit.abort"]["abort"]()
+
+
 @app.websocket("/end/closing")
 async def end_closing(websocket: WebSocket, code: int = 1000, reason: str = "") -> None:
     await websocket.accept()

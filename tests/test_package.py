@@ -69,12 +69,16 @@ def test_the_modules_of_the_design_are_there() -> None:
     assert {"kit", "kit.server", "kit.client", "kit.loops", "kit.timeline", "kit.taps", "kit.closing", "kit.hub.hub", "kit.hub.memory"} <= MODULES.keys()
 
 
-@pytest.mark.parametrize("module", ["kit.timeline", "kit.printable", "kit.close_codes", "kit.waiting"])
+@pytest.mark.parametrize("module", ["kit.redaction", "kit.printable", "kit.close_codes", "kit.waiting"])
 def test_the_innermost_imports_nothing_of_the_kit(module: str) -> None:
     assert kit_imports(module) == set()
 
 
-PURE = ["kit.timeline", "kit.closing", "kit.frames", "kit.recording", "kit.wire_rows", "kit.wire_inspection", "kit.json_tree"]
+def test_the_timeline_knows_what_to_blot_out_and_nothing_else_of_the_kit() -> None:
+    assert kit_imports("kit.timeline") == {"kit.redaction"}
+
+
+PURE = ["kit.timeline", "kit.closing", "kit.frames", "kit.recording", "kit.wire_rows", "kit.wire_inspection", "kit.json_tree", "kit.relay", "kit.retelling"]
 PURE += ["kit.hub.message", "kit.hub.delivery", "kit.hub.catch_up", "kit.hub.presence", "kit.hub.statistics"]
 PURE += ["kit.hub.roll_call", "kit.hub.peers"]
 

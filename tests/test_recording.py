@@ -288,3 +288,12 @@ def test_a_restored_timeline_says_that_it_records_nothing() -> None:
 async def server() -> Any:
     async with serve(app, port=0) as serving:
         yield serving
+
+
+def test_a_recording_says_of_a_process_only_where_there_is_one_and_older_ones_still_open() -> None:
+    timeline = Timeline()
+    timeline.open_connection("here", name="Ana")
+    timeline.open_connection("there", name="Ben").process = "process 2"
+    lines = [json.loads(line)["connection"] for line in write_recording(timeline).splitlines()[1:]]
+    assert ["process" in line for line in lines] == [False, True]
+    assert [connection.process for connection in read_recording(write_recording(timeline)).connections] == [None, "process 2"]

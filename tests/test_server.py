@@ -30,8 +30,8 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.websockets import WebSocketState
 
 import kit.binding
-import kit.server
 from kit import Server, connect, serve, stop_all
+from kit.engine import Engine
 from kit.errors import HandshakeRefused, LoopStopped, ServerStartError, StillBlockedWarning
 from tests.apps import app
 
@@ -170,7 +170,7 @@ async def coroutine_function() -> None:
         (lambda: endpoint, "endpoint.*pass the app that it is registered on"),
         (lambda: coroutine_function, "coroutine_function.*pass the app"),
         (lambda: coroutine_function(), "got a coroutine"),
-        (lambda: "main:app", "the text 'main:app'"),
+        (lambda: "main.py", "got 'main.py'. Write: serve\\('main:app'\\)"),
         (lambda: FastAPI, "class FastAPI"),
         (lambda: None, "NoneType"),
         (dict, "dict"),
@@ -235,7 +235,7 @@ async def test_a_start_up_that_calls_exit_is_an_error_and_not_the_end_of_the_ker
 
 
 async def test_a_start_up_that_never_ends_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kit.server, "START_SECONDS", 0.5)
+    monkeypatch.setattr(Engine, "start_seconds", 0.5)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -250,7 +250,7 @@ async def test_a_start_up_that_never_ends_is_given_up_in_time(monkeypatch: pytes
 
 @pytest.mark.needs_a_thread(BLOCKS)
 async def test_a_start_up_that_blocks_is_given_up_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kit.server, "START_SECONDS", 0.5)
+    monkeypatch.setattr(Engine, "start_seconds", 0.5)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from kit.timeline import PREVIEW_CHARACTERS, Connection, Entry, Payload, Timeline, redact, size_bytes
+from kit.redaction import redact
+from kit.timeline import PREVIEW_CHARACTERS, Connection, Entry, Payload, Timeline, size_bytes
 
 
 def describe_payload(payload: object, more: object) -> dict:

@@ -279,3 +279,17 @@ def test_a_tree_is_bounded_in_width_and_depth() -> None:
 def test_a_connection_that_is_not_listed_still_has_its_number() -> None:
     restored = Timeline.restored(0.0, [Connection(1)], [Entry(1, 0.0, 7, "client", "print", "")])
     assert restored.entries(connection=7)[0].connection == 7
+
+
+def test_a_frame_that_is_read_before_its_writing_is_told_of_is_one_row() -> None:
+    """So it is where the server's end is in another process."""
+    wire = Wire()
+    ping = [frame(data, Opcode.PING, mask=False) for data in (b"1234", b"5678")]
+    frames = [frame(b"one", mask=False), ping[0], frame(b"two", mask=False), ping[1], frame(b"two", mask=False)]
+    for data in frames:
+        wire.client.incoming(data)
+    for data in frames:
+        wire.server.outgoing(data)
+    rows = [row for row in wire.rows() if row.kind != "handshake"]
+    assert [row.text for row in rows] == ["one", "31 32 33 34", "two", "35 36 37 38", "two"]
+    assert all(row.client_seconds is not None and row.server_seconds is not None for row in rows)

@@ -20,8 +20,9 @@ from kit.panels.seat import Seat
 from kit.panels.snapshot import show_snapshot
 from kit.printable import visible
 from kit.recording import safe_entries
+from kit.redaction import redact
 from kit.server import Server
-from kit.timeline import Connection, Entry, Timeline, redact
+from kit.timeline import Connection, Entry, Timeline
 
 __all__ = ["ChatPanel"]
 

@@ -40,7 +40,7 @@ function render({ model, el }) {
 
   function showState(state) {
     header.replaceChildren(pill(state.pill, state.tone));
-    count.replaceChildren(pill(state.count, "muted"));
+    count.replaceChildren(state.count ? pill(state.count, "muted") : "");
     blocked.hidden = !state.blocked;
     blocked.textContent = state.blocked;
     hint.hidden = !state.hint && !state.hidden;

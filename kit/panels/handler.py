@@ -15,9 +15,10 @@ from kit.panels.handler_marks import Endings, Mark, Stopwatch, grouped, marks_of
 from kit.panels.handler_sections import Sections
 from kit.panels.snapshot import show_snapshot
 from kit.printable import visible
+from kit.redaction import redact
 from kit.server import Server
 from kit.suspension import Suspension, suspensions_of, tasks_by_connection
-from kit.timeline import Connection, redact
+from kit.timeline import Connection
 from kit.watch import Blocked
 
 __all__ = ["HandlerPanel"]
@@ -185,13 +186,15 @@ class HandlerPanel(ServersPanel):
         return {
             "pill": "blocked" if blocked else server.state,
             "tone": "bad" if blocked else "good" if server.state == "serving" else "muted",
-            "count": f"{len(living)} now",
+            "count": "" if server.processes else f"{len(living)} now",
             "blocked": f"Nobody is served until {culprit} lets go of the loop." if blocked else "",
             "hint": self._hint(living),
             "hidden": self._sections.hidden,
         }
 
     def _hint(self, living: list[Connection]) -> str:
+        if self.server.processes:
+            return "These handlers run in other processes, where this panel cannot look."
         if not self._sections.shown:
             where = f"with the path {self._path!r}" if self._path else "that the kit can see"
             return f"This app has no WebSocket route {where}. Once a handler runs, the functions that it is in appear here."

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kit.printable import quoted
-from kit.timeline import redact
+from kit.redaction import redact
 
 __all__ = ["EXAMPLES", "FIELDS", "FieldError", "filled_in", "merged", "read", "secrets"]
 

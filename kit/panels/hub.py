@@ -18,7 +18,8 @@ from kit.panels.base import Panel, front_end
 from kit.panels.hub_rows import elsewhere_row, header_of, in_order, member_row, member_text, room_row, summary_of
 from kit.panels.snapshot import show_snapshot
 from kit.printable import visible
-from kit.timeline import Timeline, redact
+from kit.redaction import redact
+from kit.timeline import Timeline
 
 __all__ = ["HubPanel"]
 

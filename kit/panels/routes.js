@@ -36,9 +36,10 @@ function render({ model, el }) {
         return [route.id, routeSection(route, drafts.get(key), `${own}-${route.id}`, (form) => ask("connect", form))];
       }),
     );
-    count.textContent = routes.length === 1 ? "1 route" : `${routes.length} routes`;
+    const unseen = !routes.length && notes.length > 0; // that there are none is not known then
+    count.textContent = unseen ? "" : routes.length === 1 ? "1 route" : `${routes.length} routes`;
     const shown = [...sections.values()].map((section) => section.element);
-    if (!shown.length) shown.push(noRoutes());
+    if (!shown.length && !unseen) shown.push(noRoutes());
     list.replaceChildren(...shown, ...notes.map((note) => h("div", { class: "kit-route-note" }, note)));
     if (hadFocus) document.getElementById(hadFocus)?.focus();
     showMatching();

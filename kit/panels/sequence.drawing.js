@@ -151,13 +151,13 @@ function drawCuts(picture, grid, top, bottom) {
 
 /** The names above the lanes. Where they have no room, the clients or the handlers together have one word for them all. */
 function headings(lanes, grid, measure) {
-  const cell = (x, lane, role, name, says) =>
-    h("div", { class: `kit-seq-name kit-c${colourOf(lane.n)}${grid.stacked ? " kit-stacked" : ""}`, style: `left:${x - grid.lane / 2}px;width:${grid.lane}px`, title: says, role: "listitem", "aria-label": role }, badge(lane.n), h("span", {}, name));
+  const cell = (x, lane, role, name, says, below) =>
+    h("div", { class: `kit-seq-name kit-c${colourOf(lane.n)}${grid.stacked ? " kit-stacked" : ""}`, style: `left:${x - grid.lane / 2}px;width:${grid.lane}px`, title: says, role: "listitem", "aria-label": role }, badge(lane.n), h("span", {}, name, name && below ? h("small", {}, below) : ""));
   const caption = (words, x) => h("div", { class: "kit-seq-caption", "aria-hidden": "true", style: `left:${x - grid.lane / 2}px;width:${grid.lane * lanes.length}px` }, words);
   const named = !grid.narrow || lanes.every(({ name }) => measure(name) <= grid.lane + 2); // they are set smaller than what is measured
   return [
     ...lanes.map((lane, place) => cell(grid.client(place), lane, lane.name, named ? lane.name : "", `${lane.name}, connection ${lane.n}, ${lane.path}`)),
-    ...lanes.map((lane, place) => cell(grid.handler(place), lane, `handler ${lane.n}`, grid.narrow ? "" : `handler ${lane.n}`, `the handler of ${lane.name}, connection ${lane.n}`)),
+    ...lanes.map((lane, place) => cell(grid.handler(place), lane, handlerName(lane), grid.narrow ? "" : `handler ${lane.n}`, [`the handler of ${lane.name}, connection ${lane.n}`, lane.process].filter(Boolean).join(", "), lane.process)),
     ...(named || !lanes.length ? [] : [caption("clients", grid.client(0))]),
     ...(grid.narrow && lanes.length ? [caption("handlers", grid.handler(0))] : []),
   ];

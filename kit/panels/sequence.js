@@ -52,7 +52,7 @@ function render({ model, el }) {
     }
     return widths.get(text);
   };
-  const headHeight = () => (!shown.length ? 0 : grid.stacked ? 44 : 32);
+  const headHeight = () => (!shown.length ? 0 : !grid.stacked ? 32 : grid.narrow || !shown.some((lane) => lane.process) ? 44 : 58);
 
   /** What is to be seen changed: lay it all out anew, at most once a frame. */
   const change = () => {
@@ -102,7 +102,7 @@ function render({ model, el }) {
     svg.setAttribute("width", grid.width);
     svg.setAttribute("height", picture.height);
     names.style.height = `${headHeight()}px`;
-    const heads = JSON.stringify([shown.map(({ n, name }) => [n, name]), grid.width]);
+    const heads = JSON.stringify([shown.map(({ n, name, process }) => [n, name, process]), grid.width]);
     if (heads !== headed) names.replaceChildren(...headings(shown, grid, measure));
     headed = heads;
     layers.lanes.replaceChildren(...drawLanes(shown, picture, grid));

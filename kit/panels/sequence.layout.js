@@ -128,7 +128,7 @@ export function wantedRows(rows, { pings, wanted, laneOf, shown, since }) {
       folded += 1;
       if (!pings) continue;
     }
-    if (wanted && !matches(`${row.label} ${laneOf(row.n)?.name ?? ""} ${row.n ? `handler ${row.n}` : ""} ${row.also ?? ""} ${row.kind}`, wanted)) continue;
+    if (wanted && !matches(`${row.label} ${laneOf(row.n)?.name ?? ""} ${row.n ? handlerName(laneOf(row.n) ?? row) : ""} ${row.also ?? ""} ${row.kind}`, wanted)) continue;
     chosen.push(row);
   }
   chosen.sort((a, b) => a.at - b.at);

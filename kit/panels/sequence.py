@@ -98,10 +98,15 @@ class SequencePanel(RowsPanel):
         if payload:
             pairs.append((f"payload, {human_bytes(row.size)}", payload))
         cells = [("client", row.client), ("on the wire", row.wire), ("handler", row.handler), ("states after it", row.states)]
+        known = self._connection(row)
+        cells.append(("process", visible(known.process or "") if known else ""))
         return pairs + [(label, value) for label, value in cells if value] + row.details
 
+    def _connection(self, row: Row) -> Connection | None:
+        return next((connection for connection in self.timeline.connections if connection.number == row.connection), None)
+
     def _explanation(self, row: Row) -> list[tuple[str, str]]:
-        known = next((connection for connection in self.timeline.connections if connection.number == row.connection), None)
+        known = self._connection(row)
         return [("why it ended", str(closing.explain(known)))] if known else []
 
     def _payload(self, row: Row) -> str:
@@ -117,7 +122,7 @@ def _plain_lane(connection: Connection, lane: Lane | None) -> dict[str, Any]:
     """A connection's two lanes; what the fold could not see is taken from the connection itself."""
     lane = lane or Lane(connection.number, connection.opened_seconds)
     over = connection.ended_seconds
-    handler_over = over if connection.handler_returned or connection.handler_error else None
+    handler_over = over if connection.handler_returned or connection.handler_error or connection.process_ended else None
     ours = {name: True for name, so in (("ours", lane.client_began is not None), ("served", lane.server_seen)) if so}
     ends = {
         "from": connection.opened_seconds,
@@ -126,6 +131,8 @@ def _plain_lane(connection: Connection, lane: Lane | None) -> dict[str, Any]:
         "handlerEnd": lane.handler_ended or handler_over,
     }
     told = {"n": connection.number, "name": visible(connection.name[:80]) or "stranger", "path": visible(connection.path[:200])}
+    if connection.process:
+        told["process"] = visible(connection.process[:40])
     return told | ours | {name: round(at, 6) for name, at in ends.items() if at is not None}
 
 

@@ -30,6 +30,11 @@ export function waitingWords(row, now) {
   return ["", false];
 }
 
+/** What a handler is called; where the server runs in several processes, with the one that it is in. */
+export function handlerName(lane) {
+  return [`handler ${lane.n}`, lane.process].filter(Boolean).join(" · ");
+}
+
 /** The two ends of a row's connection, in words. */
 function ends(row, lane) {
   return [lane?.name ?? "client", `handler ${row.n}`];

@@ -34,7 +34,7 @@ function render({ model, el }) {
     if (update.state) showState(update.state);
     else if (update.explained) drawConnections();
     log.skip(update.skipped);
-    for (const row of update.rows ?? []) log.put(row.id, logElement(row), `${row.mark} ${row.text}`);
+    for (const row of update.rows ?? []) log.put(row.id, logElement(row), `${row.mark} ${row.text} ${row.process}`);
   });
 
   function showState(state) {
@@ -97,7 +97,7 @@ export function connectionElement(row, open, toggle) {
   return h(
     "tr",
     { title: row.why || `${row.name} ${row.path}` },
-    h("th", { scope: "row" }, badge(row.number), " ", name, " ", h("code", { class: "kit-path" }, row.path)),
+    h("th", { scope: "row" }, badge(row.number), " ", name, " ", h("code", { class: "kit-path" }, row.path), row.process ? h("span", { class: "kit-process" }, ` ${row.process}`) : ""),
     h("td", { class: stateClass(row.client) }, row.client),
     h("td", { class: stateClass(row.application) }, row.application),
     h("td", {}, row.pill ? endButton(row, open, toggle) : ""),
@@ -122,7 +122,7 @@ export function logElement(row) {
     h("span", { class: "kit-time" }, seconds(row.at)),
     badge(row.number),
     h("span", { class: "kit-mark" }, row.mark),
-    h("span", { class: "kit-words" }, row.text),
+    h("span", { class: "kit-words" }, row.text, row.process ? h("span", { class: "kit-process" }, ` · ${row.process}`) : ""),
   );
 }
 

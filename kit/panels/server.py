@@ -49,7 +49,7 @@ class ServerPanel(ServersPanel, ListPanel):
     def snapshot(self) -> None:
         """Put a static copy of the log into this cell's output, as HTML and text, with secrets blotted out."""
         rows = map(_log_row, safe_entries(self.timeline.entries()[-_LOG_LIMIT:]))
-        lines = [("log", f"+{row['at']:.3f} [{row['number'] or '–'}] {row['mark']} {row['text']}") for row in rows if row]
+        lines = [("log", _log_line(row)) for row in rows if row]
         show_snapshot(f"Server {self.server.name} · {self.server.url} · {self.server.state}", lines)
 
     def _action(self, what: str, form: dict[str, Any]) -> Coroutine[Any, Any, None] | None:
@@ -92,10 +92,19 @@ class ServerPanel(ServersPanel, ListPanel):
 def head_of(server: Server) -> dict[str, Any]:
     """What a header says of a server: its name, address and state, and how many connections it has."""
     connections = server.timeline.connections
-    pill, tone = ("blocked", "bad") if server.blocked else (server.state, "good" if server.state == "serving" else "muted")
+    pill, tone = _state_of(server)
     still_open = sum(connection.open for connection in connections)
     count = f"{still_open} open · {len(connections) - still_open} closed"
     return {"name": server.name, "url": server.url, "pill": pill, "tone": tone, "count": count}
+
+
+def _state_of(server: Server) -> tuple[str, str]:
+    """A server's state in a word or two, and its tone."""
+    processes, serving = server.processes, server.state == "serving"
+    left = sum(process.state != "ended" for process in processes)
+    if serving and left < len(processes):
+        return (f"{left} of {len(processes)} processes", "warning") if left else ("no process left", "bad")
+    return ("blocked", "bad") if server.blocked else (server.state, "good" if serving else "muted")
 
 
 def _connection_row(connection: Connection) -> dict[str, Any]:
@@ -105,6 +114,7 @@ def _connection_row(connection: Connection) -> dict[str, Any]:
         "name": visible(connection.name) or "stranger",
         "stranger": connection.name == "stranger",
         "path": visible(connection.path),
+        "process": visible(connection.process or ""),
         "client": connection.client_state or "–",
         "application": connection.application_state or "–",
         "pill": explanation.pill if explanation else "",
@@ -125,7 +135,15 @@ def _log_row(entry: Entry) -> dict[str, Any] | None:
     if words is None:
         return None
     mark, text, tone = words
-    return {"id": entry.number, "at": entry.at_seconds, "number": entry.connection, "mark": mark, "text": text, "tone": tone}
+    process = str(entry.details.get("process") or "")
+    said = visible(process) if process not in entry.text else ""
+    return {"id": entry.number, "at": entry.at_seconds, "number": entry.connection, "mark": mark, "text": text, "tone": tone, "process": said}
+
+
+def _log_line(row: dict[str, Any]) -> str:
+    """The same line as text."""
+    process = f" · {row['process']}" if row["process"] else ""
+    return f"+{row['at']:.3f} [{row['number'] or '–'}] {row['mark']} {row['text']}{process}"
 
 
 def _log_words(entry: Entry) -> tuple[str, str, str] | None:

@@ -21,8 +21,9 @@ from kit.panels.base import ListPanel, front_end
 from kit.panels.snapshot import show_snapshot
 from kit.panels.stage import Stage, stage_app
 from kit.printable import quoted, visible
+from kit.redaction import redact
 from kit.server import Server, running_server, serve
-from kit.timeline import Entry, Timeline, redact
+from kit.timeline import Entry, Timeline
 from kit.websocket_states import APPLICATION, CALLS, CLIENT, Call, Machine, judge_receive, judge_send
 
 __all__ = ["StatePanel"]

@@ -1,0 +1,80 @@
+"""An app that is named by a text, ``"module:attribute"``: finding it, and saying in words why it cannot be had."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from kit import source
+from kit.binding import check_app
+from kit.errors import ServerStartError
+
+__all__ = ["check_import_string", "imported_app"]
+
+
+def check_import_string(text: str) -> None:
+    """Raise `ServerStartError` for a text that names no attribute of a module."""
+    if re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*", text) is None:
+        module = Path(text).stem if text.endswith(".py") else re.split(r"\W", text)[0] or "chat"
+        raise ServerStartError(f"serve() expects an app or a text such as 'chat:app', module and attribute, but got {text!r}. Write: serve('{module}:app')")
+
+
+def imported_app(text: str) -> Any:
+    """The app that ``text`` names; its module is imported, with ``sys.path`` as it is.
+
+    Raises:
+        ServerStartError: there is no such module, it cannot be imported, or it has no such app; with the line at fault.
+    """
+    name, _, attributes = text.partition(":")
+    found: Any = _imported(name)
+    module = found
+    for attribute in attributes.split("."):
+        if not hasattr(found, attribute):
+            raise ServerStartError(_no_attribute(module, attributes))
+        found = getattr(found, attribute)
+    check_app(found)
+    return found
+
+
+def _imported(name: str) -> ModuleType:
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # a file written anew within a second would be taken for the one before
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise ServerStartError(_raised(name, error)) from error
+        advice = f"Write it there first, in a cell that begins with %%writefile {error.name.partition('.')[0]}.py"
+        raise ServerStartError(f"there is no module {error.name!r} in {Path.cwd()} or where else Python looks. {advice}") from None
+    except Exception as error:
+        raise ServerStartError(_raised(name, error)) from error
+    except SystemExit as error:
+        raise ServerStartError(_raised(name, error)) from error
+    finally:
+        sys.dont_write_bytecode = before
+
+
+def _raised(name: str, error: BaseException) -> str:
+    """What importing a module raised, with the reader's own line."""
+    lines = source.readers_lines(error.__traceback__)
+    if isinstance(error, SyntaxError) and error.filename:
+        where = f" at {Path(error.filename).name}, line {error.lineno}: {(error.text or '').strip()}"
+        return f"importing {name!r} raised {type(error).__name__}: {error.msg},{where}. Mend it and call serve() again."
+    where = f" It came from {lines[-1]}." if lines else ""
+    return f"importing {name!r} raised {type(error).__name__}: {error}.{where} Mend it and call serve() again."
+
+
+def _no_attribute(module: ModuleType, wanted: str) -> str:
+    names = [name for name in vars(module) if not name.startswith("_")]
+    near = difflib.get_close_matches(wanted, names, n=1)
+    apps = [name for name in names if _looks_like_an_app(getattr(module, name))]
+    there = f"Did you mean '{module.__name__}:{(near or apps)[0]}'?" if near or apps else "Define it there: app = FastAPI()"
+    return f"the module {module.__name__!r} ({getattr(module, '__file__', None) or 'built in'}) has no {wanted!r}. {there}"
+
+
+def _looks_like_an_app(value: Any) -> bool:
+    return not isinstance(value, type) and callable(value) and hasattr(value, "routes")

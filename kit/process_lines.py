@@ -1,0 +1,78 @@
+"""What comes from a process through pipes: cut into lines, and what it writes past its handlers told in the Timeline, bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from kit import loops
+from kit.timeline import Timeline
+
+__all__ = ["LINE_CHARACTERS", "Lines", "Output"]
+
+LINE_CHARACTERS = 4_096
+_LINES_A_SECOND = 200
+
+
+class Lines(asyncio.Protocol):
+    """Cuts what comes through a pipe into lines; a longer one than ``limit`` comes in parts.
+
+    Attributes:
+        over: done when the other end has closed the pipe.
+    """
+
+    def __init__(self, take: Callable[[bytes], None], *, limit: int) -> None:
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._take = take
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._length = 0
+
+    def data_received(self, data: bytes) -> None:
+        *lines, rest = data.split(b"\n")
+        with loops.giving_way():
+            for line in lines:
+                self._parts.append(line)
+                self._whole()
+        self._parts.append(rest)
+        self._length += len(rest)
+        if self._length > self._limit:
+            self._whole()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._length:
+            self._whole()
+        if not self.over.done():
+            self.over.set_result(None)
+
+    def _whole(self) -> None:
+        line, self._parts, self._length = b"".join(self._parts), [], 0
+        self._take(line)
+
+
+class Output:
+    """What a process writes past its handlers, line by line, at most so many a second."""
+
+    def __init__(self, timeline: Timeline, label: str, stream: str) -> None:
+        self._timeline = timeline
+        self._label = label
+        self._stream = stream
+        self._second = 0
+        self._lines = 0
+
+    def line(self, line: bytes) -> None:
+        """Record a line, unless there are too many; those are counted."""
+        now = int(time.monotonic())
+        if now != self._second:
+            self._say_what_is_missing()
+            self._second, self._lines = now, 0
+        self._lines += 1
+        if self._lines <= _LINES_A_SECOND:
+            text = line[:LINE_CHARACTERS].decode("utf-8", "replace").rstrip("\r")
+            self._timeline.note(text, kind="print", stream=self._stream, process=self._label)
+
+    def _say_what_is_missing(self) -> None:
+        missing = self._lines - _LINES_A_SECOND
+        if missing > 0:
+            self._timeline.note(f"{missing:,} more lines that {self._label} wrote are not shown", what="skipped", process=self._label)

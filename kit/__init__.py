@@ -72,7 +72,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The panels, where no notebook is: a process that only serves an app starts a third sooner without them."""
+    """The panels, where no notebook is: a process that only serves an app starts without them."""
     if name in __all__:
         return getattr(import_module("kit.panels"), name)
     raise AttributeError(f"module 'kit' has no attribute {name!r}")

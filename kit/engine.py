@@ -41,7 +41,7 @@ class Limits(NamedTuple):
 class Engine:
     """One uvicorn for one app on one loop; everything here but ``shut_sockets`` runs on that loop.
 
-    `kit.workers.Workers` is the other engine that a server may have; it has the same methods.
+    `kit.workers.engine.Workers` is the other engine that a server may have; it has the same methods.
 
     Attributes:
         start_seconds: how long a start may take.

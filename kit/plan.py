@@ -11,7 +11,7 @@ from kit import loops
 from kit.binding import check_address, check_app, check_numbers, check_token, checked_list
 from kit.engine import Limits
 from kit.errors import ServerStartError, UnsafeServerWarning
-from kit.imported import check_import_string
+from kit.workers.imported import check_import_string
 
 __all__ = ["PROCESSES_MOST", "Plan", "planned"]
 

@@ -39,10 +39,14 @@ def websocket_routes(app: Any) -> Routes:
     """Describe every WebSocket route of an ASGI app, those of its routers, mounted apps and hosts included.
 
     Nothing is called or changed in the app, except that FastAPI may build what it builds lazily. What the app's own
-    objects do not tell is left out; this never raises.
+    objects do not tell is left out; this never raises. An app that other processes import, and of which only the text is
+    here by which they do, has none that could be listed.
     """
     routes = Routes()
-    _walk(app, _Where(), routes, frozenset())
+    if isinstance(app, str):
+        routes.unlisted.append(f"The routes of {app!r} are in other processes, where this kernel cannot look. Connect by path: connect(server, '/ws')")
+    else:
+        _walk(app, _Where(), routes, frozenset())
     return routes
 
 

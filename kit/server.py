@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from functools import partial
 from types import FrameType
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from kit import loops, source
 from kit.admission import Admission
@@ -21,13 +21,14 @@ from kit.engine import Engine, shut_socket
 from kit.errors import KitError, LoopStopped, ServerStartError, StillBlockedWarning
 from kit.output import Serving, capture_output, serving
 from kit.plan import Plan, planned
-from kit.route import Routes
-from kit.routes import websocket_routes
 from kit.source import Place
 from kit.timeline import Connection, Timeline
 from kit.watch import Blocked, LoopWatch
-from kit.worker_process import Process
-from kit.workers import Workers
+from kit.workers.engine import Workers
+from kit.workers.process import Process
+
+if TYPE_CHECKING:
+    from kit.route import Routes
 
 __all__ = ["Page", "Server", "ServerStatistics", "running_server", "serve", "server_at", "stop_all"]
 
@@ -120,11 +121,9 @@ class Server:
 
         There are none for an app that other processes import: what they are cannot be seen from here, which is what `Routes.unlisted` says.
         """
-        if not isinstance(self.app, str):
-            return websocket_routes(self.app)
-        routes = Routes()
-        routes.unlisted.append(f"The routes of {self.app!r} are in other processes, where this kernel cannot look. Connect by path: connect(server, '/ws')")
-        return routes
+        from kit.routes import websocket_routes  # FastAPI comes with it, which not every process needs
+
+        return websocket_routes(self.app)
 
     @property
     def blocked(self) -> Blocked | None:

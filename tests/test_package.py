@@ -78,7 +78,8 @@ def test_the_timeline_knows_what_to_blot_out_and_nothing_else_of_the_kit() -> No
     assert kit_imports("kit.timeline") == {"kit.redaction"}
 
 
-PURE = ["kit.timeline", "kit.closing", "kit.frames", "kit.recording", "kit.wire_rows", "kit.wire_inspection", "kit.json_tree", "kit.relay", "kit.retelling"]
+PURE = ["kit.timeline", "kit.closing", "kit.frames", "kit.recording", "kit.wire_rows", "kit.wire_inspection", "kit.json_tree"]
+PURE += ["kit.workers.relay", "kit.workers.retelling"]
 PURE += ["kit.hub.message", "kit.hub.delivery", "kit.hub.catch_up", "kit.hub.presence", "kit.hub.statistics"]
 PURE += ["kit.hub.roll_call", "kit.hub.peers"]
 

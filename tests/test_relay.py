@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-import kit.retelling
+import kit.workers.retelling
 from kit.closing import explain
 from kit.recording_form import RecordingError
-from kit.relay import BEHIND_MOST, PAYLOAD_LIMIT_BYTES, Relay, RelayedTimeline
-from kit.retelling import Retelling, told_in
 from kit.timeline import Timeline
+from kit.workers.relay import BEHIND_MOST, PAYLOAD_LIMIT_BYTES, Relay, RelayedTimeline
+from kit.workers.retelling import Retelling, told_in
 
 ADDRESS = ("127.0.0.1", 50_000)
 
@@ -251,7 +251,7 @@ def test_what_is_no_batch_is_refused_and_changes_nothing(batch: Any) -> None:
 
 
 def test_a_connection_that_stays_is_known_however_many_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kit.retelling, "_CONNECTIONS_MOST", 10)
+    monkeypatch.setattr(kit.workers.retelling, "_CONNECTIONS_MOST", 10)
     both = Both()
     both.arrives()
     stays = both.process.open_connection(ADDRESS)

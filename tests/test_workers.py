@@ -21,7 +21,7 @@ import pytest
 from fastapi import FastAPI
 from websockets.asyncio.client import connect as websockets_connect
 
-import kit.workers
+import kit.workers.engine
 from kit import Client, Server, connect, explain, loops, read_recording, serve, stop_all, write_recording
 from kit.admission import notebook_pages
 from kit.conversation import Conversation
@@ -68,15 +68,7 @@ TOWN = """
         await websocket.receive_text()
         os._exit(3)
 
-    async def late(websocket):
-        await websocket.accept()
-        before = sorted(sys.modules.keys() & {"fastapi", "kit.client", "kit.server", "ipywidgets"})
-        exec("from kit import *", names := {})
-        from kit import Hub, loops
-        await websocket.send_json([before, Hub.__module__, loops.__name__, "serve" in names])
-        await websocket.receive()
-
-    app = Starlette(routes=[WebSocketRoute(f"/{handler.__name__}", handler) for handler in (pid, say, noise, block, leave, late)])
+    app = Starlette(routes=[WebSocketRoute(f"/{handler.__name__}", handler) for handler in (pid, say, noise, block, leave)])
 """
 
 
@@ -118,7 +110,7 @@ def children() -> list[int]:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             fields = stat.read_text().rpartition(")")[2].split()
-            if int(fields[1]) == os.getpid() and (fields[0] == "Z" or b"worker_start" in (stat.parent / "cmdline").read_bytes()):
+            if int(fields[1]) == os.getpid() and (fields[0] == "Z" or b"kit.workers.child" in (stat.parent / "cmdline").read_bytes()):
                 found.append(int(stat.parent.name))
     return sorted(found)
 
@@ -291,12 +283,6 @@ async def test_what_is_printed_and_logged_is_in_the_timeline(calm_town: Server, 
     assert await eventually(lambda: len(told(calm_town, text="line", process="process 2")) == 200)
     await noisy.close()
     await client.close()
-
-
-async def test_a_process_imports_what_it_needs_and_the_rest_when_the_app_asks(calm_town: Server) -> None:
-    async with connect(calm_town, "/late") as one, connect(calm_town, "/late") as two:
-        for client in (one, two):
-            assert await client.receive_json(timeout=5) == [[], "kit.hub.hub", "kit.loops", True]
 
 
 # Every end is explained as that of a server in a thread.
@@ -539,7 +525,7 @@ async def test_a_start_up_that_fails_is_raised_here(folder: Path) -> None:
 
 async def test_a_start_that_hangs_is_given_up_with_its_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = children()
-    monkeypatch.setattr(kit.workers, "START_SECONDS", 3.0)
+    monkeypatch.setattr(kit.workers.engine, "START_SECONDS", 3.0)
     write(folder, "chat.py", LIFESPAN.format("time.sleep(60)"))
     with within(7.0), pytest.raises(ServerStartError, match=r"did not end within 3 s; it is in .*time\.sleep\(60\)"):
         await serve("chat:app", port=0, name="broken")

@@ -20,10 +20,10 @@ from kit import loops, source
 from kit.admission import Admission, notebook_pages
 from kit.engine import Engine, Limits
 from kit.errors import ServerStartError
-from kit.imported import imported_app
 from kit.output import Serving, capture_output, serving
-from kit.relay import Relay, RelayedTimeline, line_of
 from kit.watch import Blocked, LoopWatch
+from kit.workers.imported import imported_app
+from kit.workers.relay import Relay, RelayedTimeline, line_of
 
 __all__ = ["Worker", "main"]
 
@@ -105,7 +105,7 @@ class Worker:
     Args:
         control: the socket by which sockets and orders come.
         pipe: the descriptor of the pipe to the kernel.
-        settings: what `kit.workers` has put together.
+        settings: what `kit.workers.engine` has put together.
     """
 
     def __init__(self, control: socket.socket, pipe: int, settings: dict[str, Any]) -> None:
@@ -257,7 +257,7 @@ def _plain_blocked(blocked: Blocked | None) -> Any:
 
 
 def main() -> None:
-    """What `kit.worker_start` runs; its arguments are the descriptors of the control channel and of the pipe to the kernel."""
+    """What `kit.workers.process` runs; its arguments are the descriptors of the control channel and of the pipe to the kernel."""
     control, pipe = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
     for descriptor in (control.fileno(), pipe):
         os.set_inheritable(descriptor, False)

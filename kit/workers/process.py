@@ -17,16 +17,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kit.errors import ServerStartError
-from kit.process_lines import LINE_CHARACTERS, Lines, Output
 from kit.recording_form import RecordingError
-from kit.retelling import Retelling, told_in
 from kit.source import Place
 from kit.timeline import Connection, Timeline
 from kit.watch import BLOCKED_AFTER_SECONDS, Blocked
+from kit.workers.lines import LINE_CHARACTERS, Lines, Output
+from kit.workers.retelling import Retelling, told_in
 
 __all__ = ["Process", "WorkerProcess"]
 
 _LINE_LIMIT_BYTES = 64 * 2**20
+# Run with -P: no file beside the notebook may stand in for a module that the child itself imports.
+_CHILD = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); from kit.workers.child import main; main()"
 _OUTBOX_MOST = 2_000  # sockets that wait for a process that takes none
 
 
@@ -53,7 +55,7 @@ class WorkerProcess:
 
     Args:
         label: what it is called in the Timeline.
-        settings: what `kit.worker` needs to know.
+        settings: what `kit.workers.child` needs to know.
         on_end: called once, with how it ended in words, when it was not told to end.
 
     Attributes:
@@ -251,7 +253,7 @@ def _started(settings: dict[str, Any]) -> tuple[subprocess.Popen[bytes], socket.
     reports, pipe = os.pipe()
     try:
         popen = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("worker_start.py")), str(theirs.fileno()), str(pipe)],
+            [sys.executable, "-P", "-c", _CHILD, str(theirs.fileno()), str(pipe)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -13,7 +13,7 @@ from kit.errors import ServerStartError
 from kit.plan import Plan
 from kit.timeline import Timeline
 from kit.watch import Blocked
-from kit.worker_process import Process, WorkerProcess
+from kit.workers.process import Process, WorkerProcess
 
 __all__ = ["Workers"]
 

@@ -137,6 +137,12 @@ class PrivateService:
             more |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
         return subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **more)
 
+    def _log(self) -> str:
+        """Its end, which says why something went wrong."""
+        with contextlib.suppress(OSError):
+            return (self.folder / "log").read_text("utf-8", "replace")[-500:]
+        return "(there is none)"
+
     async def _until_ready(self) -> None:
         try:
             async with asyncio.timeout(START_SECONDS):
@@ -148,8 +154,7 @@ class PrivateService:
             self.kill()
             if not isinstance(error, TimeoutError):
                 raise
-            log = (self.folder / "log").read_text("utf-8", "replace")[-500:]
-            raise ServiceError(f"{self.programs[-1]} ended at once, or did not start within {START_SECONDS:g} s. Its log ends with:\n{log}") from None
+            raise ServiceError(f"{self.programs[-1]} ended at once, or did not start within {START_SECONDS:g} s. Its log ends with:\n{self._log()}") from None
 
     def _ready(self) -> bool:
         try:
@@ -207,12 +212,12 @@ class PrivatePostgres(PrivateService):
         data = self.folder / "data"
         if not data.exists():
             options = ("-D", str(data), "-U", "kit", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C")
-            initdb = self._popen(find_program("initdb") or "", *options)
+            initdb = self._popen("sh", "-c", '"$@" >log 2>&1', "sh", find_program("initdb") or "", *options)
             while initdb.poll() is None:  # noqa: ASYNC110, another process ends whenever it does
                 await asyncio.sleep(LOOK_SECONDS)
             initdb.stdout.close()
             if initdb.returncode:
-                raise ServiceError(f"initdb could not make a database in {data}: it ended with {initdb.returncode}.")
+                raise ServiceError(f"initdb could not make a database in {data}. It said:\n{self._log()}")
 
     def _command(self) -> list[str]:
         settings = {"port": str(self.port), "listen_addresses": "127.0.0.1", "unix_socket_directories": "", **self.settings}

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from kit import stop_all
 from kit.loops import stop_shared_loops
-from tests.notebooks.execution import Executions
+from tests.notebooks.execution import NOTEBOOKS, Executions
 
 
 @pytest.fixture(autouse=True)
@@ -54,25 +55,27 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BrowserApart
 
 
 @pytest.fixture(scope="session")
-def executions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executions]:
+def notebooks_wanted(request: pytest.FixtureRequest) -> list[Path]:
+    """Those that some test of this session looks at when they have run."""
+    wanting = [item.nodeid for item in request.session.items if "executions" in item.fixturenames]
+    return [path for path in NOTEBOOKS if any(path.stem in nodeid for nodeid in wanting)]
+
+
+@pytest.fixture(scope="session")
+def executions(notebooks_wanted: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executions]:
     """One for all worker processes of this session, if there are several."""
     one_of_several = "PYTEST_XDIST_WORKER" in os.environ
     folder = tmp_path_factory.getbasetemp().parent / "notebooks" if one_of_several else tmp_path_factory.mktemp("notebooks")
     folder.mkdir(exist_ok=True)
-    running = Executions(folder)
+    running = Executions(folder, notebooks_wanted)
     yield running
     running.close(at_once=not one_of_several)
 
 
-@pytest.fixture(scope="session")
-def notebooks_are_wanted(request: pytest.FixtureRequest) -> bool:
-    return any("executions" in item.fixturenames for item in request.session.items)
-
-
 @pytest.fixture(autouse=True)
-def notebooks_run_meanwhile(request: pytest.FixtureRequest, notebooks_are_wanted: bool) -> None:
+def notebooks_run_meanwhile(request: pytest.FixtureRequest, notebooks_wanted: list[Path]) -> None:
     """Begin to execute the notebooks with the first test that drives no browser, if any test of this session wants them."""
-    if notebooks_are_wanted and not request.node.get_closest_marker("browser"):
+    if notebooks_wanted and not request.node.get_closest_marker("browser"):
         request.getfixturevalue("executions").begin()
 
 

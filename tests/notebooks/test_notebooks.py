@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from _pytest.mark import ParameterSet
 
 from tests.notebooks.execution import NOTEBOOKS, ROOT, Run, code_cells, failures, printed, read, tags, written_files
 
@@ -111,7 +112,12 @@ def test_files_that_it_writes_are_formatted_too(path: Path) -> None:
 # How it runs.
 
 
-@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def marked(path: Path) -> ParameterSet:
+    """The notebook that starts a Redis and a PostgreSQL is run where tests may do that."""
+    return pytest.param(path, id=path.stem, marks=pytest.mark.broker if path.stem.startswith("07") else ())
+
+
+@pytest.fixture(params=map(marked, NOTEBOOKS))
 def run(request: pytest.FixtureRequest, run_of: Callable[[str], Run]) -> Run:
     return run_of(request.param.stem)
 

@@ -64,9 +64,12 @@ class Contender:
     def connect(self) -> None:
         self.about = self.server.answer()
         self._subscribe(self.count // 4)
-        before = self.server.ask("usage")["memory_bytes"]
+        before = self._usage("memory_bytes")
         self._subscribe(self.count - self.count // 4)
-        self.memory_bytes = (self.server.ask("usage")["memory_bytes"] - before) / (self.count - self.count // 4)
+        self.memory_bytes = (self._usage("memory_bytes") - before) / (self.count - self.count // 4)
+
+    def _usage(self, what: str) -> float:
+        return self.server.ask("usage", what)[what]
 
     def _subscribe(self, count: int) -> None:
         self.subscribers.ask("connect", self.about["port"], self.about["path"], self.about["greeting"], count)
@@ -75,13 +78,13 @@ class Contender:
     def burst(self, size: int, bursts: int) -> None:
         deliveries = bursts * BURST * self.count
         expected = deliveries * self._message_bytes(size)
-        cpu_before = self.server.ask("usage")["cpu_seconds"]
+        cpu_before = self._usage("cpu_seconds")
         self.server.tell("burst", 30, size, bursts, BURST)
         done = self.subscribers.ask("count_until", expected, 30)
         began = self.server.answer()["began"]
         assert done["seen"] == expected, f"{self.name}: {done}, expected {expected} bytes"
         self.a_second.append(deliveries / (done["at"] - began) * 1e9)
-        self.cpu_microseconds.append((self.server.ask("usage")["cpu_seconds"] - cpu_before) / deliveries * 1e6)
+        self.cpu_microseconds.append((self._usage("cpu_seconds") - cpu_before) / deliveries * 1e6)
 
     def pace(self, size: int, messages: int) -> int:
         """Time so many messages; returns how many deliveries did not come."""
@@ -97,14 +100,14 @@ class Contender:
         """One more subscriber, which never reads, and so many messages; returns what became of the others."""
         self.subscribers.ask("stall", self.about["port"], self.about["path"], self.about["greeting"])
         message_bytes = self._message_bytes(size)
-        before = self.server.ask("usage")["memory_bytes"]
+        before = self._usage("memory_bytes")
         expected = messages * self.count * message_bytes
         self.server.tell("burst", STUCK_SECONDS, size, messages // BURST, BURST)
         done = self.subscribers.ask("count_until", expected, STUCK_SECONDS)
         self.server.answer()
         if done["seen"] < expected:
             return f"everybody stopped after {done['seen'] / self.count / 2**20:.1f} MiB"
-        grown = (self.server.ask("usage")["memory_bytes"] - before) / 2**20
+        grown = (self._usage("memory_bytes") - before) / 2**20
         return f"{grown:.0f} MiB more memory{' (the Timeline keeps up to 16 of payloads)' if self.name == OURS else ''}"
 
     def forget(self) -> None:

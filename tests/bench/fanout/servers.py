@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib.util
 import json
 import resource
@@ -166,7 +167,10 @@ async def ours() -> AsyncIterator[Variant]:
     async def endpoint(websocket: WebSocket) -> None:
         await websocket.accept()
         async with hub.join(websocket, "room"):
-            async for _ in websocket.iter_text():
+            try:
+                while True:
+                    await websocket.receive_text()
+            except WebSocketDisconnect:
                 pass
 
     async def publish(message: str) -> None:
@@ -221,10 +225,13 @@ async def within(seconds: float, work: Coroutine[Any, Any, dict[str, Any]]) -> d
         return {"stuck": True}
 
 
-def usage() -> dict[str, Any]:
-    """CPU seconds of this process and what it holds in memory."""
-    held = int(Path("/proc/self/statm").read_text("ascii").split()[1]) * resource.getpagesize()
-    return {"cpu_seconds": time.process_time(), "memory_bytes": held}
+def memory_bytes() -> int:
+    """What this process holds in memory, without what nobody refers to any more."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * resource.getpagesize()
+
+
+USAGE: dict[str, Callable[[], float]] = {"cpu_seconds": time.process_time, "memory_bytes": memory_bytes}
 
 
 async def main(name: str) -> None:
@@ -234,7 +241,7 @@ async def main(name: str) -> None:
         while line := await asyncio.to_thread(sys.stdin.readline):
             command, *arguments = json.loads(line)
             if command == "usage":
-                answer = usage()
+                answer = {what: measure() for what, measure in USAGE.items() if what in arguments}
             else:
                 seconds, *rest = arguments
                 answer = await variant.run(within(seconds, {"burst": burst, "pace": pace}[command](variant.publish, *rest)))

@@ -81,7 +81,7 @@ class Turn:
     def end(self) -> None:
         """Write all that is due now."""
         outlets, self._outlets, self._due_bytes = self._outlets, [], 0
-        many = len(outlets) > DETAILED_CONNECTIONS and len(set(outlets)) > DETAILED_CONNECTIONS
+        many = len(set(outlets[: 4 * DETAILED_CONNECTIONS])) > DETAILED_CONNECTIONS  # one may stand there again, if it was flushed meanwhile
         if self._record is not None and (not many or self._timeline.followed):
             for outlet in outlets:
                 outlet.flush()

@@ -18,8 +18,8 @@ FANOUT, STALLED, PROCESSES = "fanout", "stalled", "processes"
 SECTIONS = (FANOUT, STALLED, PROCESSES)
 
 
-def measure(names: list[str], count: int, size: int, *, bursts: int, rounds: int, paced_rounds: int) -> None:
-    """Memory, bursts, and messages at a pace."""
+def measure(names: list[str], count: int, paced_rounds: dict[int, int], *, bursts: int, rounds: int) -> None:
+    """Memory, bursts, and messages at a pace: as many rounds of those as ``paced_rounds`` says for each size."""
     with ExitStack() as ending:
         contenders = [Contender(name, count) for name in names]
         for each in contenders:
@@ -28,13 +28,14 @@ def measure(names: list[str], count: int, size: int, *, bursts: int, rounds: int
             each.connect()
         if count >= 1_000:  # fewer do not show above what a server takes when it starts
             print_memory(contenders)
-        for each in contenders:
-            each.burst(size, 1)
-            each.forget()
-        in_turn(contenders, rounds, lambda each: each.burst(size, bursts))
-        print_bursts(contenders, size)
-        in_turn(contenders, paced_rounds, lambda each: each.pace(size, PACED_MESSAGES))
-        print_paced(contenders, f"Paced, {PACE_A_SECOND} messages of {size:,} B a second to {count:,} subscribers")
+        for size in paced_rounds:
+            for each in contenders:
+                each.burst(size, 1)
+                each.forget()
+            in_turn(contenders, rounds, lambda each, size=size: each.burst(size, bursts), within_seconds=5)
+            print_bursts(contenders, size)
+            in_turn(contenders, paced_rounds[size], lambda each, size=size: each.pace(size, PACED_MESSAGES), within_seconds=30)
+            print_paced(contenders, f"Paced, {PACE_A_SECOND} messages of {size:,} B a second to {count:,} subscribers")
 
 
 def wanted(arguments: argparse.Namespace) -> list[str]:
@@ -48,11 +49,6 @@ def wanted(arguments: argparse.Namespace) -> list[str]:
     return [name for name in names if not missing(name)]
 
 
-def judged(names: list[str]) -> list[str]:
-    """Of the variants, those that the kit is judged by, and its own."""
-    return [name for name in names if name in (DOCUMENTATION, "websockets.broadcast", OURS)]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.fanout", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="1,000 subscribers and 64 B only, and those that the kit is judged by")
@@ -62,17 +58,15 @@ def main() -> None:
     sections = [arguments.only] if arguments.only else [FANOUT] if arguments.quick else SECTIONS
     names = wanted(arguments) if sections != [PROCESSES] else []
     if FANOUT in sections and arguments.quick:
-        measure(names, 1_000, 64, bursts=3, rounds=5, paced_rounds=15)
+        measure(names, 1_000, {64: 12}, bursts=3, rounds=5)
     elif FANOUT in sections:
-        measure(names, 100, 64, bursts=20, rounds=3, paced_rounds=3)
-        measure(names, 100, 1_024, bursts=20, rounds=3, paced_rounds=2)
-        measure(names, 1_000, 64, bursts=3, rounds=3, paced_rounds=5)
-        measure(names, 1_000, 1_024, bursts=3, rounds=3, paced_rounds=2)
+        measure(names, 100, {64: 4, 1_024: 2}, bursts=20, rounds=3)
+        measure(names, 1_000, {64: 4, 1_024: 2}, bursts=2, rounds=3)
     if STALLED in sections:
-        measure_stalled(names if not arguments.quick else judged(names), 100, rounds=2)
-        measure_stalled(judged(names), 1_000, rounds=2)
+        measure_stalled(names, 100, rounds=2)
+        measure_stalled([OURS], 1_000, rounds=3)
     if PROCESSES in sections:
-        measure_across(rounds=5)
+        measure_across(rounds=3)
 
 
 if __name__ == "__main__":

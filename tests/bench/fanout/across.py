@@ -123,6 +123,8 @@ def _services(ending: ExitStack) -> dict[str, tuple[str, str | None]]:
             print(f"\n{name}:// across two processes: skipped, {' and '.join(missing)} not found on the PATH")
             continue
         service = kind()
+        if isinstance(service, Redis):
+            service.durable = False  # as a redis-server is unless told otherwise; what PUBLISH sends is never on the disk
         ending.callback(service.close)
         service.start()
         services[name] = (service.url, bare)

@@ -92,9 +92,9 @@ class Contender:
         self.subscribers.ask("unstall")
         self.server.ask("until_at_most", self.count, STUCK_SECONDS)
 
-    def fill(self, size: int, bursts: int) -> float:
-        """Give everybody so much; returns the part of it that those who read had within `STUCK_SECONDS`."""
-        _, seen = self._deliver(size, bursts, within_seconds=STUCK_SECONDS)
+    def fill(self, size: int, bursts: int, within_seconds: float) -> float:
+        """Give everybody so much; returns the part of it that those who read had in time."""
+        _, seen = self._deliver(size, bursts, within_seconds)
         return seen / (bursts * BURST * self.count)
 
     def forget(self) -> None:

@@ -11,7 +11,7 @@ from tests.bench.fanout.tables import paired, percentiles
 
 __all__ = ["measure_stalled"]
 
-FILL_BYTES, FILL_BURSTS = 32_768, 2  # more than its socket takes, less than the hub lets wait for it
+FILL_BYTES, FILL_BURSTS, FILL_SECONDS = 32_768, 2, 2.0  # more than its socket takes, less than the hub lets wait for it
 GONE_SECONDS = 5.0
 
 
@@ -33,9 +33,9 @@ class Beside:
         contender.pace(64, PACED_MESSAGES)
         contender.stall()
         self._asked_at = time.monotonic()
-        came = contender.fill(FILL_BYTES, FILL_BURSTS)
+        came = contender.fill(FILL_BYTES, FILL_BURSTS, FILL_SECONDS)
         if came < 1:
-            self.stopped = f"everybody stopped: {came:.0%} of what was published came within 4 s"
+            self.stopped = f"everybody stopped: {came:.0%} of what was published came within {FILL_SECONDS:g} s"
             contender.latencies_ms.pop()
             return
         self.lost += contender.pace(64, PACED_MESSAGES)

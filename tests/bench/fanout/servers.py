@@ -24,8 +24,6 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
-from kit import Hub, serve
-
 DOCUMENTATION, OURS = "the documentation's", "ours"
 ROOM = "room"
 PATH, PATH_SOCKETIO = "/ws", "/socket.io/?EIO=4&transport=websocket"
@@ -159,6 +157,8 @@ async def socketio() -> AsyncIterator[Variant]:
 @contextlib.asynccontextmanager
 async def ours(url: str = "memory://") -> AsyncIterator[Variant]:
     """The kit's hub on the kit's server, recording, nothing displayed."""
+    from kit import Hub, serve
+
     hub = Hub(url)
 
     @contextlib.asynccontextmanager

@@ -58,10 +58,10 @@ def main() -> None:
     sections = [arguments.only] if arguments.only else [FANOUT] if arguments.quick else SECTIONS
     names = wanted(arguments) if sections != [PROCESSES] else []
     if FANOUT in sections and arguments.quick:
-        measure(names, 1_000, {64: 12}, bursts=3, rounds=5)
+        measure(names, 1_000, {64: 20}, bursts=3, rounds=5)
     elif FANOUT in sections:
-        measure(names, 100, {64: 3, 1_024: 2}, bursts=20, rounds=3)
-        measure(names, 1_000, {64: 4, 1_024: 2}, bursts=2, rounds=3)
+        measure(names, 100, {64: 5, 1_024: 3}, bursts=20, rounds=3)
+        measure(names, 1_000, {64: 7, 1_024: 3}, bursts=2, rounds=3)
     if STALLED in sections:
         measure_stalled(names, 100, rounds=2)
         measure_stalled([OURS], 1_000, rounds=2)

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 BURST = 8
 PACE_A_SECOND = 10
-PACED_MESSAGES = 5  # a round
+PACED_MESSAGES = 3  # a round: the fewer, the more rounds, and the nearer in time what is compared
 STUCK_SECONDS = 4.0
 
 

@@ -6,12 +6,13 @@ import statistics
 import time
 from contextlib import ExitStack
 
-from tests.bench.fanout.contender import PACED_MESSAGES, Contender, in_turn
+from tests.bench.fanout.contender import Contender, in_turn
 from tests.bench.fanout.tables import paired, percentiles
 
 __all__ = ["measure_stalled"]
 
 FILL_BYTES, FILL_BURSTS, FILL_SECONDS = 32_768, 2, 2.0  # more than its socket takes, less than the hub lets wait for it
+PACED_MESSAGES = 5
 GONE_SECONDS = 5.0
 
 

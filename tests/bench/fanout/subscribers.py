@@ -38,6 +38,7 @@ class Subscribers:
             opened = [_opened(port, path) for _ in range(min(_AT_A_TIME, count - first))]
             for each in opened:
                 _greet(each, greeting)
+                each.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
                 self._by_number[each.fileno()] = each
                 self._epoll.register(each, select.EPOLLIN)
         return {}
@@ -73,8 +74,6 @@ class Subscribers:
 
     def time_messages(self, message_bytes: int, messages: int, within_seconds: float) -> dict[str, Any]:
         """When each message came to each subscriber's socket, in nanoseconds since 1970: the kernel's stamps, so that reading late does not count."""
-        for each in self._by_number.values():
-            each.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         arrivals: list[list[int]] = [[] for _ in range(messages)]
         seen = dict.fromkeys(self._by_number, 0)
         missing = messages * len(seen)

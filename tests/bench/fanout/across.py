@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import secrets
 import statistics
@@ -115,19 +116,15 @@ def _services(ending: ExitStack) -> dict[str, tuple[str, str | None]]:
     if absent:
         print(f"\nredis:// and postgresql:// across two processes: skipped, {' and '.join(absent)} not installed (uv run --group bench …)")
         return services
-    from tests.hub.services import Postgres, Redis, find_program
+    from tests.hub.services import ForgetfulRedis, Postgres  # what PUBLISH sends is never on the disk, so nothing of the hub's is either
 
-    for name, kind, bare in (("redis", Redis, PUBLISH), ("postgresql", Postgres, NOTIFY)):
-        missing = [program for program in kind.programs if find_program(program) is None]
-        if missing:
-            print(f"\n{name}:// across two processes: skipped, {' and '.join(missing)} not found on the PATH")
+    for name, kind, bare in (("redis", ForgetfulRedis, PUBLISH), ("postgresql", Postgres, NOTIFY)):
+        if (missing := kind.missing()) is not None:
+            print(f"\n{name}:// across two processes: skipped, {missing}")
             continue
         service = kind()
-        if isinstance(service, Redis):
-            service.durable = False  # as a redis-server is unless told otherwise; what PUBLISH sends is never on the disk
         ending.callback(service.close)
-        service.start()
-        services[name] = (service.url, bare)
+        services[name] = (asyncio.run(service.start()), bare)
     return services
 
 

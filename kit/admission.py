@@ -118,7 +118,9 @@ class Admission:
         return scope["type"] == "http" and scope["method"] == "GET" and self._token is not None and bool(_TOKEN_IN_QUERY.search(scope["query_string"]))
 
     def stripped(self, scope: Message) -> Message:
-        """``scope`` as the app may see it: without the token."""
+        """``scope`` as the app may see it: without the token; the same one when it shows none."""
+        if b"kit_token" not in scope["query_string"] and not any(b"kit_token" in value for _, value in scope["headers"]):
+            return scope
         query = _TOKEN_IN_QUERY.sub(b"", scope["query_string"]).lstrip(b"&")
         return {**scope, "query_string": query, "headers": [*_without_token(scope["headers"])]}
 

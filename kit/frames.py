@@ -65,7 +65,7 @@ class FrameCutter:
         self.in_handshake = True
         self.at_boundary = False
         self._kept = b""  # the beginning of a head or of a short frame
-        self._chunks: list[bytes] = []  # the beginning of a long frame,
+        self._chunks: list[bytes] | None = None  # the beginning of a long frame,
         self._missing = 0  # which needs so many bytes more
 
     def cut_head(self, data: bytes) -> bytes | None:
@@ -92,7 +92,7 @@ class FrameCutter:
             if self._missing:
                 return frames
             frames.append(Pieces(self._chunks))
-            self._chunks = []
+            self._chunks = None
             data = data[len(taken) :]
         data = self._kept + data if self._kept else data
         start = 0

@@ -81,7 +81,7 @@ class Turn:
     def end(self) -> None:
         """Write all that is due now."""
         outlets, self._outlets, self._due_bytes = self._outlets, [], 0
-        many = len(outlets) > DETAILED_CONNECTIONS and len(set(outlets)) > DETAILED_CONNECTIONS
+        many = len(set(outlets[: 4 * DETAILED_CONNECTIONS])) > DETAILED_CONNECTIONS  # one may stand there again, if it was flushed meanwhile
         if self._record is not None and (not many or self._timeline.followed):
             for outlet in outlets:
                 outlet.flush()
@@ -101,7 +101,7 @@ class Turn:
         """Neighbours that are owed the same get the same bytes, which are joined once."""
         counters: dict[int, list[int]] = {}  # by the identity of a frame: how many times it has been written
         same: list[PreparedFrame] = []
-        joined, written, recording = b"", 0, self._record is not None
+        joined, written = b"", 0
         for outlet in outlets:
             due = outlet._due
             if due != same and due and outlet._may_put():
@@ -109,11 +109,7 @@ class Turn:
                 same, written = due.copy(), 0
                 joined = b"".join(same)
                 self._note(same, counters)
-            count = outlet._put(joined)
-            if count:
-                written += 1
-                if recording:
-                    outlet._tap.count_outgoing(count)
+            written += outlet._put(joined) > 0
         self._count(same, written, counters)
 
     def _note(self, frames: list[PreparedFrame], counters: dict[int, list[int]]) -> None:
@@ -143,7 +139,7 @@ class Outlet:
         used: whether anything was ever written here; there is nothing to flush where it was not.
     """
 
-    __slots__ = ("_due", "_due_bytes", "_held", "_is_closing", "_ready", "_tap", "_transport", "_wire", "_write", "messages", "turn", "used")
+    __slots__ = ("_due", "_due_bytes", "_held", "_is_closing", "_ready", "_tap", "_told", "_transport", "_wire", "_write", "messages", "turn", "used")
 
     def __init__(self, wire: Wire, turn: Turn, transport: asyncio.Transport, tap: WireTap | None) -> None:
         self.turn = turn
@@ -157,6 +153,7 @@ class Outlet:
         self._is_closing = transport.is_closing
         self._due: list[PreparedFrame] = []
         self._due_bytes = 0  # of what was written here alone; the turn counts what goes to many
+        self._told = 0  # how many of its messages the tap has counted: it is told when it records the next one
         self._held = 0  # the app's sends that wait for the peer
         self._ready = False  # known to be open and writable; forgotten whenever that might have changed
 
@@ -191,10 +188,13 @@ class Outlet:
     def flush(self) -> None:
         """Write what is due now, each frame recorded on this connection. Every other write on the connection calls it first."""
         self._ready = False
+        if self._tap is not None:
+            self._tap.count_outgoing(self.messages - self._told)
         if self._due and self._may_put():
             for frame in self._due if self._tap is not None else ():
                 self._tap.outgoing(frame)
             self._put(b"".join(self._due))
+        self._told = self.messages
 
     def pause(self) -> None:
         """The transport's buffer is above its high-water mark, or there is no socket any more."""

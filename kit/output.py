@@ -23,6 +23,8 @@ class Serving:
     where Python sends them.
     """
 
+    __slots__ = ("_line", "connection", "timeline")
+
     def __init__(self, timeline: Timeline, connection: Connection | None = None) -> None:
         self.timeline = timeline
         self.connection = connection

@@ -158,8 +158,10 @@ class TappedWebSocket(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         if self._request is not None:
             event.path, event.headers = self._request
+            self._request = None
         self.kit_connection.path = event.path.partition("?")[0]
         super().handle_connect(event)
+        event.headers.clear()  # the scope has them; the parser would hold these for as long as the connection lives
 
     def handle_ping(self) -> None:
         """Answer, but for a peer that takes nothing: pongs would pile up for it, and only its last ping needs one (RFC 6455 §5.5.3)."""

@@ -34,6 +34,8 @@ class WireTap:
     that are recorded elsewhere are only counted (``count_outgoing``).
     """
 
+    __slots__ = ("_incoming", "connection", "count_outgoing", "incoming", "outgoing", "side", "timeline")
+
     def __init__(self, timeline: Timeline, connection: Connection, side: str) -> None:
         heads = {"in": frames.describe_request, "out": frames.describe_response}
         if side == "client":
@@ -64,6 +66,8 @@ class WireTap:
 
 class _Direction:
     """One direction at one end: the handshake's head, then frames, each recorded once it is complete."""
+
+    __slots__ = ("_connection", "_cutter", "_describe_head", "_kind", "_messages", "_record_frame", "_side", "_timeline", "_way")
 
     def __init__(self, timeline: Timeline, connection: Connection, side: str, kind: str, describe_head: Any) -> None:
         self._timeline = timeline
@@ -215,13 +219,10 @@ class AsgiTap:
         self.lifespan_error: BaseException | None = None
         self.lifespan_task: asyncio.Task[Any] | None = None
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await self._serve_websocket(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await self._serve_lifespan(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
+    def __call__(self, scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
+        """The coroutine that serves ``scope``: one less for every connection to hold."""
+        serve = {"websocket": self._serve_websocket, "lifespan": self._serve_lifespan}.get(scope["type"], self.app)
+        return serve(scope, receive, send)
 
     async def _serve_websocket(self, scope: Message, receive: Receive, send: Send) -> None:
         here = serving.get()
@@ -378,7 +379,7 @@ class HandlerTap:
             way = "up" if entry_kind == "asgi-receive" else "down"
             payload = _keep_once(self._timeline, self._connection, (way, ordinal), payload)
         # What describes the message later; the message itself would keep a payload for as long as its Entry lives.
-        rest = None if kind in ("websocket.receive", "websocket.send") else _bounded(message)
+        rest = None if kind in ("websocket.receive", "websocket.send") else _rest(message)
         connection = self._connection
         self._record(payload, (entry_kind, kind, ordinal, size, connection.client_state, connection.application_state, hopped, rest))
 
@@ -439,7 +440,7 @@ def _describe_asgi(kept: Any, more: tuple[Any, ...]) -> dict[str, Any]:
     if hopped:
         details["hopped"] = True
     if rest:
-        details |= {key: _plain(value) for key, value in rest.items() if key != "type" and value not in (None, [], "")}
+        details |= {key: _plain(value) for key, value in rest.items()}
     is_message = message_type in ("websocket.receive", "websocket.send")
     return {
         "kind": kind,
@@ -451,9 +452,10 @@ def _describe_asgi(kept: Any, more: tuple[Any, ...]) -> dict[str, Any]:
     }
 
 
-def _bounded(message: Message) -> Message:
-    """An ASGI message of the handshake without the end of a long body."""
-    return {key: value[:_BODY_KEPT_BYTES] if isinstance(value, (bytes, str)) else value for key, value in message.items()}
+def _rest(message: Message) -> Message | None:
+    """What an ASGI message of the handshake says beyond its type, without the end of a long body; None for nothing."""
+    said = {key: value for key, value in message.items() if key != "type" and value not in (None, [], "")}
+    return {key: value[:_BODY_KEPT_BYTES] if isinstance(value, (bytes, str)) else value for key, value in said.items()} or None
 
 
 def _payload(kept: Any) -> str | bytes:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from threading import Lock, RLock
+from time import perf_counter
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -241,6 +242,25 @@ Describe = Callable[[Any, Any], dict[str, Any]]
 _Record = list[Any]
 
 
+class _Recorder:
+    """One tap's way into a Timeline. Every connection has some: as closures they would take four times the memory."""
+
+    __slots__ = ("_connection", "_describe", "_side", "_timeline")
+
+    def __init__(self, timeline: Timeline, connection: Connection | None, side: str, describe: Describe) -> None:
+        self._timeline = timeline
+        self._connection = connection
+        self._side = side
+        self._describe = describe
+
+    def record(self, payload: Any = b"", more: Any = None) -> None:
+        timeline = self._timeline
+        if payload.__class__ in _RAW and len(payload) > PREVIEW_CHARACTERS:
+            payload = timeline.keep(payload)
+        new = [0, perf_counter(), self._connection, self._side, self._describe, payload, more]  # made before the lock: allocating may run finalizers
+        timeline._append(new)
+
+
 class Timeline:
     """The ordered, bounded log of Entries from both sides.
 
@@ -258,7 +278,7 @@ class Timeline:
         self.entries_limit = entries_limit
         self.payload_limit_bytes = payload_limit_bytes
         self.recording = recording
-        self.began = time.perf_counter()
+        self.began = perf_counter()
         self.began_at = time.time()
         self._records: deque[_Record] = deque(maxlen=entries_limit)
         self._numbers = itertools.count(1)
@@ -300,20 +320,7 @@ class Timeline:
         ``describe(payload, more)`` gives the Entry's fields, later and only if somebody looks. The function may be called
         from any thread, costs about half a microsecond, and never waits for a subscriber.
         """
-        append, numbers, now, in_order = self._records.append, self._numbers, time.perf_counter, self._in_order
-
-        def record(payload: Any = b"", more: Any = None) -> None:
-            if payload.__class__ in _RAW and len(payload) > PREVIEW_CHARACTERS:
-                payload = self.keep(payload)
-            new = [0, now(), connection, side, describe, payload, more]  # made before the lock: allocating may run finalizers
-            with in_order:
-                new[0] = next(numbers)
-                append(new)
-            if self._someone_waits:
-                self._someone_waits = False
-                self._wake_subscribers()
-
-        return record
+        return _Recorder(self, connection, side, describe).record
 
     def _append(self, new: _Record) -> None:
         with self._in_order:
@@ -347,7 +354,7 @@ class Timeline:
             return connection
 
     def _new_connection(self) -> Connection:
-        connection = Connection(next(self._connection_numbers), opened_seconds=time.perf_counter() - self.began)
+        connection = Connection(next(self._connection_numbers), opened_seconds=perf_counter() - self.began)
         self._connections.append(connection)
         return connection
 
@@ -359,7 +366,7 @@ class Timeline:
         """
         with self._lock:
             before = self._arrivals.pop(address, None)
-            arrival = self._arrivals[address] = Arrival(address, process, time.perf_counter() - self.began)
+            arrival = self._arrivals[address] = Arrival(address, process, perf_counter() - self.began)
             if len(self._arrivals) > _ARRIVALS_MOST:
                 del self._arrivals[next(iter(self._arrivals))]
             known = self._by_address.get(address)
@@ -394,7 +401,7 @@ class Timeline:
         """Say that one end of the socket is gone; safe to call from both ends."""
         with self._lock:
             if connection.ended_seconds is None:
-                connection.ended_seconds = time.perf_counter() - self.began
+                connection.ended_seconds = perf_counter() - self.began
             if self._by_address.get(address) is connection:
                 del self._by_address[address]
 

@@ -33,6 +33,13 @@ async def scope_of_websocket(websocket: WebSocket) -> None:
     await websocket.receive()
 
 
+@app.websocket("/raw")
+async def raw_scope_of_websocket(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.send_json({"query": websocket.scope["query_string"].decode(), "headers": dict(websocket.headers)})
+    await websocket.receive()
+
+
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
     async with serve(app, port=0) as serving:
@@ -243,6 +250,15 @@ async def test_an_app_never_sees_the_token_of_another_server() -> None:
     async with serve(app, port=0) as server, connect(server, "/scope", headers={"Cookie": f"a=1; kit_token={SECRET}"}, cookies={"b": "2"}) as client:
         seen = await client.receive_json(timeout=5)
         assert dict(seen["headers"])["cookie"] == "a=1; b=2"
+
+
+async def test_an_app_sees_what_shows_no_token_as_it_came(server: Server) -> None:
+    address = f"ws://127.0.0.1:{server.port}"
+    async with connect(address, "/raw?&a=1&", headers={"Cookie": "; a=1", "Referer": "http://x/?kit=1"}) as client:
+        seen = await client.receive_json(timeout=5)
+        assert seen["query"] == "&a=1&"
+        assert seen["headers"]["cookie"] == "; a=1"
+        assert seen["headers"]["referer"] == "http://x/?kit=1"
 
 
 async def test_debug_logging_keeps_the_token_out_of_the_timeline(guarded: Server, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib.util
 import json
 import resource
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +24,20 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
-from kit import Hub, serve
-
 DOCUMENTATION, OURS = "the documentation's", "ours"
+ROOM = "room"
 PATH, PATH_SOCKETIO = "/ws", "/socket.io/?EIO=4&transport=websocket"
+
+Work = Callable[..., Coroutine[Any, Any, dict[str, Any]]]
 
 
 @dataclass
 class Variant:
-    """A running server: its port, how to tell everybody something, and how to run that on its loop."""
+    """A running server: its port, how to tell everybody something, how many are connected, and how to run something on its loop."""
 
     port: int
     publish: Callable[[str], Awaitable[None]]
+    connected: Callable[[], int]
     path: str = PATH
     greeting: str = ""
     run: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]] = lambda coroutine: coroutine
@@ -80,29 +84,29 @@ def managed(manager: ConnectionManager) -> FastAPI:
 
 
 @contextlib.asynccontextmanager
-async def by_uvicorn(app: Any) -> AsyncIterator[int]:
-    """``app`` as plain uvicorn serves it, on this loop; its port."""
+async def by_uvicorn(app: Any) -> AsyncIterator[tuple[int, Callable[[], int]]]:
+    """``app`` as plain uvicorn serves it, on this loop; its port, and how many are connected."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws_ping_interval=None, lifespan="off"))
     server_task = asyncio.create_task(server.serve(sockets=[listening]))
     while not server.started:  # noqa: ASYNC110, uvicorn has no event for it
         await asyncio.sleep(0.01)
-    yield listening.getsockname()[1]
+    yield listening.getsockname()[1], lambda: len(server.server_state.connections)
     server_task.cancel()
 
 
 @contextlib.asynccontextmanager
 async def documentation() -> AsyncIterator[Variant]:
     manager = ConnectionManager()
-    async with by_uvicorn(managed(manager)) as port:
-        yield Variant(port, manager.broadcast)
+    async with by_uvicorn(managed(manager)) as (port, connected):
+        yield Variant(port, manager.broadcast, connected)
 
 
 @contextlib.asynccontextmanager
 async def gathered() -> AsyncIterator[Variant]:
     manager = GatheringManager()
-    async with by_uvicorn(managed(manager)) as port:
-        yield Variant(port, manager.broadcast)
+    async with by_uvicorn(managed(manager)) as (port, connected):
+        yield Variant(port, manager.broadcast, connected)
 
 
 @contextlib.asynccontextmanager
@@ -121,7 +125,7 @@ async def websockets_broadcast() -> AsyncIterator[Variant]:
         broadcast(connections, message)
 
     async with websockets_serve(handler, "127.0.0.1", 0, ping_interval=None, backlog=2048) as server:
-        yield Variant(next(iter(server.sockets)).getsockname()[1], publish)
+        yield Variant(next(iter(server.sockets)).getsockname()[1], publish, lambda: len(connections))
 
 
 @contextlib.asynccontextmanager
@@ -133,12 +137,12 @@ async def broadcaster_memory() -> AsyncIterator[Variant]:
     @app.websocket(PATH)
     async def endpoint(websocket: WebSocket) -> None:
         await websocket.accept()
-        async with broadcast.subscribe("room") as subscriber:
+        async with broadcast.subscribe(ROOM) as subscriber:
             async for event in subscriber:
                 await websocket.send_text(event.message)
 
-    async with broadcast, by_uvicorn(app) as port:
-        yield Variant(port, lambda message: broadcast.publish("room", message))
+    async with broadcast, by_uvicorn(app) as (port, connected):
+        yield Variant(port, lambda message: broadcast.publish(ROOM, message), connected)
 
 
 @contextlib.asynccontextmanager
@@ -146,14 +150,16 @@ async def socketio() -> AsyncIterator[Variant]:
     import socketio
 
     server = socketio.AsyncServer(async_mode="asgi", ping_interval=10_000)
-    async with by_uvicorn(socketio.ASGIApp(server)) as port:
-        yield Variant(port, lambda message: server.emit("message", message), PATH_SOCKETIO, "40")
+    async with by_uvicorn(socketio.ASGIApp(server)) as (port, connected):
+        yield Variant(port, lambda message: server.emit("message", message), connected, PATH_SOCKETIO, "40")
 
 
 @contextlib.asynccontextmanager
-async def ours() -> AsyncIterator[Variant]:
+async def ours(url: str = "memory://") -> AsyncIterator[Variant]:
     """The kit's hub on the kit's server, recording, nothing displayed."""
-    hub = Hub()
+    from kit import Hub, serve
+
+    hub = Hub(url)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -165,18 +171,21 @@ async def ours() -> AsyncIterator[Variant]:
     @app.websocket(PATH)
     async def endpoint(websocket: WebSocket) -> None:
         await websocket.accept()
-        async with hub.join(websocket, "room"):
-            async for _ in websocket.iter_text():
+        async with hub.join(websocket, ROOM):
+            try:
+                while True:
+                    await websocket.receive_text()
+            except WebSocketDisconnect:
                 pass
 
     async def publish(message: str) -> None:
-        await hub.publish("room", message)
+        await hub.publish(ROOM, message)
 
     async with serve(app, port=0, max_connections=5_000, ping_interval_seconds=None) as server:
-        yield Variant(server.port, publish, run=server.run)
+        yield Variant(server.port, publish, lambda: sum(room.members for room in hub.statistics().rooms), run=server.run)
 
 
-VARIANTS: dict[str, Callable[[], contextlib.AbstractAsyncContextManager[Variant]]] = {
+VARIANTS: dict[str, Callable[..., contextlib.AbstractAsyncContextManager[Variant]]] = {
     DOCUMENTATION: documentation,
     "asyncio.gather": gathered,
     "websockets.broadcast": websockets_broadcast,
@@ -221,25 +230,48 @@ async def within(seconds: float, work: Coroutine[Any, Any, dict[str, Any]]) -> d
         return {"stuck": True}
 
 
-def usage() -> dict[str, Any]:
-    """CPU seconds of this process and what it holds in memory."""
-    held = int(Path("/proc/self/statm").read_text("ascii").split()[1]) * resource.getpagesize()
-    return {"cpu_seconds": time.process_time(), "memory_bytes": held}
+async def until_at_most(connected: Callable[[], int], count: int, seconds: float) -> dict[str, Any]:
+    """After how many seconds no more than ``count`` are connected; None when more still are in the end."""
+    began = time.monotonic()
+    while time.monotonic() < began + seconds:
+        if connected() <= count:
+            return {"after": time.monotonic() - began}
+        await asyncio.sleep(0.02)
+    return {"after": None}
 
 
-async def main(name: str) -> None:
+def memory_bytes() -> int:
+    """What this process holds in memory, without what nobody refers to any more."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * resource.getpagesize()
+
+
+USAGE: dict[str, Callable[[], float]] = {"cpu_seconds": time.process_time, "memory_bytes": memory_bytes}
+
+
+async def usage(what: str) -> dict[str, Any]:
+    return {what: USAGE[what]()}
+
+
+async def answer(commands: Mapping[str, Callable[..., Awaitable[dict[str, Any]]]], **about: Any) -> None:
+    """Say what there is to know, then do what each line of standard input says, until it ends."""
+    print(json.dumps(about), flush=True)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        name, *arguments = json.loads(line)
+        print(json.dumps(await commands[name](*arguments)), flush=True)
+
+
+async def main(name: str, *arguments: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    async with VARIANTS[name]() as variant:
-        print(json.dumps({"port": variant.port, "path": variant.path, "greeting": variant.greeting}), flush=True)
-        while line := await asyncio.to_thread(sys.stdin.readline):
-            command, *arguments = json.loads(line)
-            if command == "usage":
-                answer = usage()
-            else:
-                seconds, *rest = arguments
-                answer = await variant.run(within(seconds, {"burst": burst, "pace": pace}[command](variant.publish, *rest)))
-            print(json.dumps(answer), flush=True)
+    async with VARIANTS[name](*arguments) as variant:
+
+        async def on_its_loop(work: Work, seconds: float, *details: Any) -> dict[str, Any]:
+            return await variant.run(within(seconds, work(variant.publish, *details)))
+
+        commands = {"usage": usage, "burst": partial(on_its_loop, burst), "pace": partial(on_its_loop, pace)}
+        commands["until_at_most"] = partial(until_at_most, variant.connected)
+        await answer(commands, port=variant.port, path=variant.path, greeting=variant.greeting)
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1]))
+    uvloop.run(main(*sys.argv[1:]))

@@ -18,6 +18,7 @@ _HANDSHAKE = (
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 _AT_A_TIME = 50
+_SMALL_BYTES = 1024
 _SO_TIMESTAMPNS = 35  # Linux; Python has no name for it
 _STAMP = struct.Struct("qq")
 
@@ -37,14 +38,20 @@ class Subscribers:
             opened = [_opened(port, path) for _ in range(min(_AT_A_TIME, count - first))]
             for each in opened:
                 _greet(each, greeting)
+                each.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
                 self._by_number[each.fileno()] = each
                 self._epoll.register(each, select.EPOLLIN)
         return {}
 
     def stall(self, port: int, path: str, greeting: str) -> dict[str, Any]:
-        """One more, which nobody will ever read."""
-        self._stalled = _opened(port, path, receive_bytes=4096)
+        """One more, which nobody will ever read, with small buffers at both ends: little has to be sent until they are full."""
+        self._stalled = _opened(port, path, small=True)
         _greet(self._stalled, greeting)
+        return {}
+
+    def unstall(self) -> dict[str, Any]:
+        """It leaves."""
+        self._stalled.close()
         return {}
 
     def count_until(self, total_bytes: int, within_seconds: float) -> dict[str, Any]:
@@ -67,8 +74,6 @@ class Subscribers:
 
     def time_messages(self, message_bytes: int, messages: int, within_seconds: float) -> dict[str, Any]:
         """When each message came to each subscriber's socket, in nanoseconds since 1970: the kernel's stamps, so that reading late does not count."""
-        for each in self._by_number.values():
-            each.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         arrivals: list[list[int]] = [[] for _ in range(messages)]
         seen = dict.fromkeys(self._by_number, 0)
         missing = messages * len(seen)
@@ -100,11 +105,12 @@ class Subscribers:
         return size
 
 
-def _opened(port: int, path: str, receive_bytes: int = 0) -> socket.socket:
+def _opened(port: int, path: str, small: bool = False) -> socket.socket:
     """A socket that has asked for its handshake."""
     opened = socket.socket()
-    if receive_bytes:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    if small:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_BYTES)
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SMALL_BYTES)  # a server's buffer grows by what it may send at a time
     opened.connect(("127.0.0.1", port))
     opened.sendall(_HANDSHAKE.format(path=path, port=port).encode())
     return opened

@@ -195,14 +195,16 @@ def told(server: Server, **wanted: Any) -> list[str]:
 
 async def test_connections_are_dealt_out_in_turn(calm_town: Server) -> None:
     clients = [await seen(calm_town) for _ in range(4)]
-    pids = [process.pid for process in calm_town.processes]
-    assert [pid for _, pid in clients] == [*pids, *pids]
-    assert [client.connection.process for client, _ in clients] == ["process 1", "process 2"] * 2
+    labels = {process.pid: process.label for process in calm_town.processes}
+    dealt_to = [labels[pid] for _, pid in clients]
+    assert sorted(dealt_to[:2]) == ["process 1", "process 2"]
+    assert dealt_to[2:] == dealt_to[:2]
+    assert [client.connection.process for client, _ in clients] == dealt_to
     assert [(process.label, process.state, process.connections_open) for process in calm_town.processes] == [
         ("process 1", "serving", 2),
         ("process 2", "serving", 2),
     ]
-    assert all(os.getsid(pid) == pid for pid in pids), "the kernel's Ctrl-C is not theirs"
+    assert all(os.getsid(pid) == pid for pid in labels), "the kernel's Ctrl-C is not theirs"
     for client, _ in clients:
         await client.close()
 
@@ -276,11 +278,12 @@ async def test_a_long_message_crosses_with_its_preview_and_its_size(two: Server,
 async def test_what_is_printed_and_logged_is_in_the_timeline(calm_town: Server, eventually: Eventually) -> None:
     client = await connect(calm_town, "/say")
     await eventually(lambda: told(calm_town, kind="print", text="from a thread") and told(calm_town, text="from beneath"))
-    assert await eventually(lambda: told(calm_town, kind="print", connection=client.number, process="process 1")) == ["from the handler"]
-    assert told(calm_town, kind="log", connection=client.number, process="process 1") == ["WARNING town: a warning"]
-    assert told(calm_town, kind="print", connection=None, stream="stderr", process="process 1") == ["from beneath"]
+    process = client.connection.process
+    assert await eventually(lambda: told(calm_town, kind="print", connection=client.number, process=process)) == ["from the handler"]
+    assert await eventually(lambda: told(calm_town, kind="log", connection=client.number, process=process)) == ["WARNING town: a warning"]
+    assert told(calm_town, kind="print", connection=None, stream="stderr", process=process) == ["from beneath"]
     noisy = await connect(calm_town, "/noise")
-    assert await eventually(lambda: len(told(calm_town, text="line", process="process 2")) == 200)
+    assert await eventually(lambda: len(told(calm_town, text="line", process=noisy.connection.process)) == 200)
     await noisy.close()
     await client.close()
 
@@ -372,9 +375,9 @@ async def test_a_blocked_process_is_named_with_its_line_and_the_other_serves(cal
     (notice,) = await eventually(
         lambda: [entry for entry in calm_town.timeline.entries() if entry.details.get("what") == "blocked" and entry.details["number"] == client.number]
     )
-    assert (notice.details["process"], notice.details["number"]) == ("process 1", client.number)
-    other, pid = await seen(calm_town)
-    assert pid == calm_town.processes[1].pid
+    assert (notice.details["process"], notice.details["number"]) == (client.connection.process, client.number)
+    other, _ = await seen(calm_town)
+    assert other.connection.process != client.connection.process
     assert await client.receive_text(timeout=5) == "over"
     assert await eventually(lambda: calm_town.blocked is None and told(calm_town, what="unblocked"))
     await client.close()

@@ -22,7 +22,7 @@ def caught_up(
     first = missed or []
     last = position
     if since is not None and missed is None:
-        first = [Delivery(Gap(room, "the history no longer holds everything after since="))]
+        first = [Delivery(Gap(room, "more was missed than is kept: begin with the whole state"))]
     elif since is not None:
         last = missed[-1].position if missed else since
     return first, [each for each in held if not is_known(each.position, last)], last

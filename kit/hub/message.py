@@ -127,8 +127,8 @@ def check_room(room: str) -> str:
     if not isinstance(room, str):
         raise TypeError(f"a room's name is a str, but got {type(room).__name__}: {quoted(repr(room))}. Use str(…).")
     if not 1 <= len(room) <= ROOM_CHARACTERS:
-        shown = f"{len(room):,} characters: {quoted(room)}" if room else "none"
-        raise ValueError(f"a room's name has 1 to {ROOM_CHARACTERS} characters, but got {shown}. Use a shorter key, such as an id.")
+        got = f"got {len(room):,} characters: {quoted(room)}. Use a shorter key, such as an id." if room else "got none. Give it one, such as 'chat'."
+        raise ValueError(f"a room's name has 1 to {ROOM_CHARACTERS} characters, but {got}")
     if found := _CONTROL.search(room):
         raise ValueError(f"a room's name has no control characters, but got U+{ord(found[0]):04X} in {quoted(room)}. Leave it out.")
     return room

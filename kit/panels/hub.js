@@ -5,7 +5,7 @@ const ROOM_COLUMNS = [
   ["elsewhere", "WebSockets that joined it through other hubs, in other processes; – while this hub does not ask"],
   ["subscribers", "hub.subscribe() blocks that are open"],
   ["published", "Messages that this hub sent to the room"],
-  ["delivered", "Messages that the broker brought, from all processes"],
+  ["received", "Messages that the broker brought, from all processes"],
   ["dropped", "Messages that made room for newer ones in a full queue"],
   ["gaps", "Times that the broker lost messages of the room"],
   ["offset", "The place of the room's newest message in it"],

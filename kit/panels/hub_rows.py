@@ -20,7 +20,7 @@ _DETAIL_CHARACTERS = 300
 
 def header_of(hub: HubStatistics, *, more_rooms: int) -> dict[str, Any]:
     """The hub's broker, its totals, and what to do when there is nothing to see."""
-    totals = {"published": hub.published, "delivered": hub.received, "dropped": hub.dropped, "gaps": hub.gaps}
+    totals = {"published": hub.published, "received": hub.received, "dropped": hub.dropped, "gaps": hub.gaps}
     troubles = {"failed": hub.failed, "disconnected": hub.disconnected, "aborted": hub.aborted, "not understood": hub.poison, "reconnects": hub.reconnects}
     totals |= {label: count for label, count in troubles.items() if count}
     used = bool(hub.published or hub.received or hub.left)
@@ -39,7 +39,7 @@ def header_of(hub: HubStatistics, *, more_rooms: int) -> dict[str, Any]:
 
 def room_row(room: RoomStatistics, *, chosen: bool) -> dict[str, Any]:
     """One room: its name, and its counts with their labels, in the order of the columns."""
-    counts = {"subscribers": room.subscribers, "published": room.published, "delivered": room.received}
+    counts = {"subscribers": room.subscribers, "published": room.published, "received": room.received}
     counts |= {"dropped": room.dropped, "gaps": room.gaps}
     elsewhere = "–" if room.elsewhere is None else f"{room.elsewhere:,}"
     newest = "–" if room.position is None else f"{room.position.offset:,}"

@@ -48,14 +48,21 @@ def _imported(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise ServerStartError(_raised(name, error)) from error
-        advice = f"Write it there first, in a cell that begins with %%writefile {error.name.partition('.')[0]}.py"
-        raise ServerStartError(f"there is no module {error.name!r} in {Path.cwd()} or where else Python looks. {advice}") from None
+        raise ServerStartError(f"there is no module {error.name!r} in {Path.cwd()} or where else Python looks. {_advice(error.name)}") from None
     except Exception as error:
         raise ServerStartError(_raised(name, error)) from error
     except SystemExit as error:
         raise ServerStartError(_raised(name, error)) from error
     finally:
         sys.dont_write_bytecode = before
+
+
+def _advice(missing: str) -> str:
+    first = missing.partition(".")[0]
+    if missing == f"{first}.py" and Path(missing).exists():
+        return f"Leave out its ending: {first!r}."
+    near = difflib.get_close_matches(first, [file.stem for file in Path().glob("*.py")], n=1)
+    return f"Did you mean {near[0]!r}?" if near else f"Write it there first, in a cell that begins with %%writefile {first}.py"
 
 
 def _raised(name: str, error: BaseException) -> str:
@@ -65,7 +72,7 @@ def _raised(name: str, error: BaseException) -> str:
         where = f" at {Path(error.filename).name}, line {error.lineno}: {(error.text or '').strip()}"
         return f"importing {name!r} raised {type(error).__name__}: {error.msg},{where}. Mend it and call serve() again."
     where = f" It came from {lines[-1]}." if lines else ""
-    return f"importing {name!r} raised {type(error).__name__}: {error}.{where} Mend it and call serve() again."
+    return f"importing {name!r} raised {type(error).__name__}: {str(error).rstrip('.')}.{where} Mend it and call serve() again."
 
 
 def _no_attribute(module: ModuleType, wanted: str) -> str:

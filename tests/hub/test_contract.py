@@ -200,7 +200,7 @@ async def test_recovery_is_all_or_nothing_and_says_so_in_the_stream(place_of_bro
             assert (subscriber.recovered, await take(subscriber, 5)) == (True, [5, 6, 7, 8, 9])
         async with hub.subscribe(room, since=positions[3]) as subscriber:
             assert (subscriber.recovered, subscriber.missed) == (False, None)
-            assert await subscriber.get(timeout=SECONDS) == Gap(room, "the history no longer holds everything after since=")
+            assert await subscriber.get(timeout=SECONDS) == Gap(room, "more was missed than is kept: begin with the whole state")
             await hub.publish(room, "next")
             assert await take(subscriber, 1) == ["next"]
 

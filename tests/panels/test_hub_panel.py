@@ -103,9 +103,9 @@ async def test_each_room_has_its_counts_and_the_hub_their_totals(show: Show, eve
             await hub.publish("garden", number)
         await hub.publish("nobody is here", 0)
         await eventually(lambda: dict(map(tuple, seen.hub.get("totals", ()))).get("published") == "11")
-        expected = {"members": "0", "elsewhere": "0", "subscriber": "1", "published": "5", "delivered": "5", "dropped": "0", "gaps": "0", "offset": "5"}
+        expected = {"members": "0", "elsewhere": "0", "subscriber": "1", "published": "5", "received": "5", "dropped": "0", "gaps": "0", "offset": "5"}
         assert seen.rooms == {"lobby": expected, "garden": expected | {"dropped": "3"}}
-        assert dict(map(tuple, seen.hub["totals"])) == {"published": "11", "delivered": "10", "dropped": "3", "gaps": "0"}
+        assert dict(map(tuple, seen.hub["totals"])) == {"published": "11", "received": "10", "dropped": "3", "gaps": "0"}
 
 
 async def test_the_broker_s_state_is_a_word_with_its_reason_and_no_password_is_shown(restless: str, show: Show, eventually: Eventually) -> None:
@@ -268,7 +268,7 @@ async def test_a_snapshot_says_the_same_in_a_saved_notebook(monkeypatch: pytest.
         await hub.publish("lobby", "hello")
         HubPanel(hub).snapshot()
     text = shown[0]["text/plain"]
-    assert "connected · 1 published, 1 delivered, 0 dropped, 0 gaps" in text
+    assert "connected · 1 published, 1 received, 0 dropped, 0 gaps" in text
     assert "lobby: 0 members, 1 subscriber, 1 published" in text
     assert "(disconnect): behind, 1 of 1,000, 6 B" in text
     assert "spring-rain" not in str(shown)

@@ -75,7 +75,11 @@ class Subscriber:
         if self._entered:
             raise HubError("this subscriber was entered before; call hub.subscribe(…) again for another one.")
         self._entered = True
-        await self._hub._enter_subscriber(self)
+        try:
+            await self._hub._enter_subscriber(self)
+        except BaseException:
+            await self.unsubscribe()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

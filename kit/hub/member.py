@@ -145,7 +145,7 @@ class Member:
     async def __aexit__(self, *_: object) -> None:
         try:
             if self._closing_task is not None:
-                await self._closing_task
+                await asyncio.wait([self._closing_task])  # so that cancelling the handler cancels this wait, and not only the closing
         finally:
             await self.leave()
 

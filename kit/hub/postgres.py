@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
 
 from kit.hub.book import kept, recovered
-from kit.hub.broker import BrokerLimits, without_password
+from kit.hub.broker import BrokerLimits, what_is_wrong, without_password
 from kit.hub.errors import HubError, PublishFailed
 from kit.hub.link import LinkedBroker
 from kit.hub.message import Position, Stored
@@ -84,9 +84,11 @@ class PostgresBroker(LinkedBroker):
         try:
             parameters = conninfo_to_dict(url)
             int(parameters.get("port") or 0)
+            if "@" in str(parameters.get("host")):
+                raise ValueError("a host has no @")
         except (psycopg.Error, ValueError) as error:
             expected = 'this broker expects a URL such as "postgresql://user@localhost/database"'
-            raise HubError(f"{expected}, but got {quoted(without_password(url))}: {str(error).strip()}.") from None
+            raise HubError(f"{expected}, but got {quoted(without_password(url))}: {what_is_wrong(url, error)}.") from None
 
     async def _connect(self) -> PostgresLink:
         link = PostgresLink(self, self._limits)

@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
 from kit.hub.book import kept, recovered
-from kit.hub.broker import BrokerLimits, without_password
+from kit.hub.broker import BrokerLimits, what_is_wrong, without_password
 from kit.hub.errors import HubError, PublishFailed
 from kit.hub.link import LinkedBroker, LinkLost
 from kit.hub.message import Position, Stored
@@ -82,7 +82,7 @@ return {epoch, string.format('%.0f', offset)}
 
 
 class RedisBroker(LinkedBroker):
-    """One server, not a cluster; Redis 5 or later, or what speaks its protocol, with scripts and streams.
+    """One server, not a cluster; Redis 6.2 or later, or what speaks its protocol, with scripts and streams.
 
     With ``appendonly yes`` and ``appendfsync always`` a restart of Redis loses nothing. With any other setting it may have forgotten messages
     that it had taken, and nobody could tell which: every restart begins new epochs, and every subscriber gets a `Gap`.
@@ -96,10 +96,11 @@ class RedisBroker(LinkedBroker):
         super().__init__(url, limits)
         try:
             self._pool = ConnectionPool.from_url(url, protocol=2)
-            if self._pool.connection_kwargs["protocol"] != 2:
-                raise ValueError("it speaks version 2 of the protocol only, so leave ?protocol= out")
         except (ValueError, TypeError) as error:
-            raise HubError(f'this broker expects a URL such as "redis://localhost:6379/0", but got {quoted(without_password(url))}: {error}.') from None
+            expected = 'this broker expects a URL such as "redis://localhost:6379/0"'
+            raise HubError(f"{expected}, but got {quoted(without_password(url))}: {what_is_wrong(url, error)}.") from None
+        if self._pool.connection_kwargs["protocol"] != 2:
+            raise HubError(f"this broker speaks version 2 of the protocol only, so leave ?protocol= out of {quoted(without_password(url))}.")
         path = url.partition("://")[2].partition("?")[0].partition("/")[2]
         if path and not path.isdecimal():
             raise HubError(f'a Redis database is a number, as in "redis://localhost:6379/0", but got {quoted(path)}.')

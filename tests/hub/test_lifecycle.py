@@ -78,11 +78,12 @@ async def test_who_is_cancelled_while_entering_from_another_loop_is_in_no_room(t
     await thread.run(hub.open())
     for turns in range(12):
         with blocked(thread):
-            task = await cancelled_after(turns, entering(hub).__aenter__()) if turns < 6 else asyncio.ensure_future(entering(hub).__aenter__())
-            await asyncio.sleep(0)
-            cancelling = None if turns < 6 else asyncio.ensure_future(cancelled_after(turns - 6, task))
-        if cancelling is not None:
-            await cancelling
+            task = asyncio.ensure_future(entering(hub).__aenter__())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if turns < 6:  # while the hub's loop has not heard of it, or when it has
+                task.cancel()
+        await cancelled_after(turns - 6, task)
         if not task.cancelled():
             await task.result().__aexit__()
         await thread.run(asyncio.sleep(0))
@@ -142,6 +143,7 @@ async def test_whoever_closes_comes_back_only_when_it_is_closed_and_may_open_it_
     await eventually(lambda: not tasks_of_hubs())
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # asyncio itself forgets what it accepts while a server is closed
 async def test_opening_that_is_cancelled_leaves_nothing(place_of_broker: Place, eventually: Eventually) -> None:
     for turns in range(20):
         hub = Hub(place_of_broker.url)
@@ -206,3 +208,26 @@ async def test_a_hub_whose_loop_ended_in_the_middle_of_a_turn_does_not_give_way_
             await hub.publish("room", "x")
         await asyncio.sleep(0)
         assert hub._turn_messages == 0
+
+
+async def test_cancelling_a_handler_whose_member_is_being_closed_cancels_it() -> None:
+    """And not only the closing: a handler in a timeout of its own would go on otherwise."""
+
+    async def send(message: Any) -> None:
+        await asyncio.sleep(SECONDS if message["type"] == "websocket.close" else 0)
+
+    websocket = accepted()
+    websocket._send = send
+
+    async def handler(hub: Hub) -> None:
+        async with hub.join(websocket, "room") as member:
+            member.disconnect("too slow")
+
+    async with Hub() as hub:
+        task = asyncio.ensure_future(handler(hub))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task], timeout=1.0)
+        assert task.cancelled()
+        assert not any(room.members for room in hub.statistics().rooms)

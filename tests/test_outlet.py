@@ -114,7 +114,7 @@ def seen(server: Server, side: str, kind: str, connection: int | None = None) ->
 
 
 @pytest.mark.parametrize("many", [True, False], ids=["many", "few"])
-async def test_a_transport_that_raises_in_the_middle_of_a_turn_costs_nobody_else_a_message(many: bool) -> None:
+async def test_a_transport_that_raises_in_the_middle_of_a_turn_costs_nobody_else_a_message(many: bool, eventually: Callable[..., Awaitable[object]]) -> None:
     listeners = Listeners()
     count = DETAILED_CONNECTIONS + 4 if many else 3
     async with serve(listeners.app, port=0) as server, contextlib.AsyncExitStack() as stack:
@@ -137,8 +137,7 @@ async def test_a_transport_that_raises_in_the_middle_of_a_turn_costs_nobody_else
             await listeners.tell_all("2")
             return said
 
-        while len(listeners.outlets) < count:
-            await asyncio.sleep(0)
+        await eventually(lambda: len(listeners.outlets) == count)
         assert await server.run(tell()) == ["a transport refused what was due for it, and is dropped"]
         assert sorted([await client.read_until(b"\x81\x012") for client in clients]) == [b"", *[b"\x81\x011\x81\x012"] * (count - 1)]
 

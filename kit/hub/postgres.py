@@ -237,14 +237,22 @@ class PostgresLink:
         values = {"room": room, "epoch": self._new_epoch(), "count": len(payloads), "spoiled": "", "payloads": payloads}
         try:
             ((epoch, last, _),) = await self._ask(PUBLISH, values)
-            if last % TRIM_EVERY < len(payloads) or size > BYTES_AT_ONCE // 16:
-                messages, size_bytes = kept(self._limits)
-                await self._writing.execute(TRIM, {"room": room, "kept": messages, "kept_bytes": size_bytes})
         except psycopg.Error as error:
             if self._writing.broken:
                 raise
             return [PublishFailed(f"PostgreSQL refused the message: {str(error).strip()}.", room=room)] * len(payloads)
+        if last % TRIM_EVERY < len(payloads) or size > BYTES_AT_ONCE // 16:
+            await self._trim(room)
         return [Position(epoch, last - len(payloads) + number) for number in range(1, len(payloads) + 1)]
+
+    async def _trim(self, room: str) -> None:
+        """The message is there, whatever becomes of this; the next one that is due to trim tries again."""
+        messages, size_bytes = kept(self._limits)
+        try:
+            await self._writing.execute(TRIM, {"room": room, "kept": messages, "kept_bytes": size_bytes})
+        except psycopg.Error:
+            if self._writing.broken:
+                raise
 
     async def _rows(self, connection: psycopg.AsyncConnection[Any], room: str, after: int, most: int) -> list[tuple[Any, ...]]:
         cursor = await connection.execute(READ, {"room": room, "after": after, "most": most}, binary=True)

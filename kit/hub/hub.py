@@ -326,8 +326,8 @@ class Hub:
         await self._give_way(len(payload))
         return position
 
-    async def _give_way(self, size: int) -> None:
-        """Let the loop turn after so many messages: a publisher that never waits would starve those whom it publishes to."""
+    async def _give_way(self, size: int = 0) -> None:
+        """Let the loop turn after so many messages, or comers: who never waits would starve those whom it publishes to, and keep what it has left."""
         if self._turn_messages == 0:
             self._loop.call_soon(self._turn_over)
         self._turn_messages += 1
@@ -342,12 +342,14 @@ class Hub:
         rooms = self._opened()
         room = rooms.subscribe(subscriber)
         subscriber.begin(*await rooms.join(room, subscriber.since))
+        await self._give_way()
 
     async def _admit_here(self, member: Member) -> Audience:
         return self._opened().admit(member)
 
     async def _join_here(self, member: Member) -> tuple[list[Delivery] | None, Position]:
         rooms = self._opened()
+        await self._give_way()
         return await rooms.join(rooms.open_room(member.room), member.since)
 
     async def _present(self, room: str) -> list[Present]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from kit.hub.book import kept
 from kit.hub.broker import BrokerLimits
-from kit.hub.errors import HubError
+from kit.hub.errors import HubError, PublishFailed
 from kit.hub.memory import MemoryBroker
 from kit.hub.message import Position
 
@@ -187,9 +187,9 @@ class LocalServer:
             while True:
                 await self._answer(writer, *await read_frame(reader))
                 await writer.drain()
-        except (EOFError, ConnectionError):
+        except (EOFError, ConnectionError, PublishFailed):  # it is gone, or asked for something while this end was closed
             pass
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             self._poison(None, f"a process wrote what no hub writes to the local broker: {error}")
         finally:
             await self._forget(writer)

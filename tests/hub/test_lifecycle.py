@@ -210,6 +210,17 @@ async def test_a_hub_whose_loop_ended_in_the_middle_of_a_turn_does_not_give_way_
         assert hub._turn_messages == 0
 
 
+@pytest.mark.parametrize("entering", ENTERING.values(), ids=ENTERING)
+async def test_who_comes_and_goes_without_ever_waiting_leaves_no_rooms_behind(entering: Any) -> None:
+    """A memory answers at once: such a loop of comers would never let the hub's own tasks run."""
+    async with Hub() as hub:
+        for number in range(1000):
+            coming = entering(hub)
+            coming.room = f"room {number}"
+            async with coming:
+                assert len(hub.statistics().rooms) < 200
+
+
 async def test_cancelling_a_handler_whose_member_is_being_closed_cancels_it() -> None:
     """And not only the closing: a handler in a timeout of its own would go on otherwise."""
 

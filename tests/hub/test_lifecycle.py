@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
@@ -163,6 +164,18 @@ async def test_who_comes_while_opening_fails_is_let_go_and_nothing_runs_on(event
     joining = asyncio.ensure_future(hub.join(accepted(), "room").__aenter__())
     assert [type(result) for result in await asyncio.gather(opening, joining, return_exceptions=True)] == [HubError, HubError]
     await eventually(lambda: not tasks_of_hubs())
+
+
+async def test_a_hub_that_is_closed_while_it_opens_does_not_wait_for_an_answer(eventually: Eventually) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hub = Hub(f"redis://127.0.0.1:{silent.getsockname()[1]}", timeout_seconds=60.0)
+        opening = asyncio.ensure_future(hub.open())
+        await asyncio.sleep(0)
+        await hub.close()
+        with pytest.raises(HubError, match="the hub was closed"):
+            await asyncio.wait_for(opening, SECONDS)
+        assert hub.state == "closed"
+        await eventually(lambda: not tasks_of_hubs())
 
 
 async def test_a_member_that_leaves_while_the_hub_is_closing_wakes_nothing(place_of_broker: Place, eventually: Eventually) -> None:

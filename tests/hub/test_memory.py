@@ -20,7 +20,7 @@ async def test_rooms_that_nobody_is_in_are_bounded_by_bytes(monkeypatch: pytest.
                 assert subscriber.recovered == recovered, name
 
 
-async def test_joining_and_leaving_forgets_no_byte_and_counts_none_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_joining_and_leaving_forgets_no_byte_and_counts_none_twice() -> None:
     async with Hub() as hub:
         for number in range(100):
             async with hub.subscribe(f"room {number % 3}"), hub.subscribe(f"room {number % 3}"):

@@ -132,7 +132,6 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self._rooms = rooms = Rooms(self._broker, alone=self._alone, max_message_bytes=self._max_message_bytes)
         self._id = secrets.token_hex(4)  # not before: processes that were forked have hubs that were one
-        self._turn_messages = self._turn_bytes = 0  # the last loop may have ended in the middle of a turn
         try:
             await self._broker.open(rooms)
         except BaseException:

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from starlette.websockets import WebSocket, WebSocketState
 
-from kit.errors import KitError
 from kit.hub import Hub, HubError
 from kit.loops import LoopThread
 from tests.hub.conftest import PLACES, Place
@@ -200,27 +199,6 @@ async def test_a_local_broker_whose_loop_has_ended_lets_others_serve() -> None:
     await thread.ended()
     async with Hub(url) as other:
         await other.publish("room", "somebody serves again")
-
-
-async def test_a_hub_whose_loop_ended_in_the_middle_of_a_turn_does_not_give_way_each_time(thread: LoopThread) -> None:
-    hub = Hub()
-    ending = LoopThread("a loop that ends")
-
-    async def publish_in_the_last_turn() -> None:
-        await hub.publish("room", "x")
-        ending.loop.stop()
-
-    await ending.run(hub.open())
-    with contextlib.suppress(KitError):
-        await ending.run(publish_in_the_last_turn())
-    ending.stop()
-    await ending.ended()
-    await hub.close()
-    async with hub:
-        for _ in range(200):
-            await hub.publish("room", "x")
-        await asyncio.sleep(0)
-        assert hub._turn_messages == 0
 
 
 @pytest.mark.parametrize("entering", ENTERING.values(), ids=ENTERING)

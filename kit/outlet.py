@@ -241,8 +241,13 @@ class Outlet:
         self._due_bytes = 0
         if not count or self._is_closing():
             return 0
+        try:
+            self._write(joined)
+        except Exception as error:  # it concerns this connection alone: the others of this turn get theirs
+            self._wire.loop.call_exception_handler({"message": "a transport refused what was due for it, and is dropped", "exception": error})
+            self._wire.abort()
+            return 0
         self.messages += count
-        self._write(joined)
         return count
 
 

@@ -113,6 +113,35 @@ def seen(server: Server, side: str, kind: str, connection: int | None = None) ->
     return [entry for entry in server.timeline.entries(connection=connection) if (entry.side, entry.kind) == (side, kind)]
 
 
+@pytest.mark.parametrize("many", [True, False], ids=["many", "few"])
+async def test_a_transport_that_raises_in_the_middle_of_a_turn_costs_nobody_else_a_message(many: bool, eventually: Callable[..., Awaitable[object]]) -> None:
+    listeners = Listeners()
+    count = DETAILED_CONNECTIONS + 4 if many else 3
+    async with serve(listeners.app, port=0) as server, contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(raw_client(server)) for _ in range(count)]
+
+        async def tell() -> list[str]:
+            said: list[str] = []
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context["message"]))
+            broken = listeners.outlets[1]
+
+            def refuse(_: bytes) -> None:
+                raise RuntimeError("unable to perform operation on a closed transport")
+
+            broken._write = refuse
+            await listeners.tell_all("1")
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert not broken.write(prepared("2"))
+            listeners.outlets.remove(broken)
+            await listeners.tell_all("2")
+            return said
+
+        await eventually(lambda: len(listeners.outlets) == count)
+        assert await server.run(tell()) == ["a transport refused what was due for it, and is dropped"]
+        assert sorted([await client.read_until(b"\x81\x012") for client in clients]) == [b"", *[b"\x81\x011\x81\x012"] * (count - 1)]
+
+
 @pytest.mark.parametrize("recording", [True, False], ids=["recording", "not recording"])
 async def test_order_holds_whatever_else_is_written(recording: bool) -> None:
     """Outlet, app, keepalive and the closing handshake within one turn of the loop: the wire has them in the order of the calls."""

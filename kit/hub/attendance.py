@@ -16,7 +16,7 @@ from kit.hub.message import ComingOrGoing
 from kit.hub.news import News
 from kit.hub.peers import MEMBERS_KNOWN, Peers
 from kit.hub.presence import Arrival, Present
-from kit.hub.roll_call import LOBBY, Roll, Word, companion_of, read_roll, read_word, roll_messages, room_of, word_messages
+from kit.hub.roll_call import LOBBY, MOST_BYTES, Roll, Word, companion_of, read_roll, read_word, roll_messages, room_of, word_messages
 
 __all__ = ["Attendance"]
 
@@ -29,7 +29,6 @@ KEPT_SECONDS = 60.0  # for which a room that was asked for is followed
 _TICKS_A_BEAT = 5
 _ANSWERS = 5  # times ANSWER_SECONDS: the longest that a question waits, also for a slow broker
 _ROOMS_AT_ONCE = 32
-_PART_BYTES = 64 * 1024
 _BYE_SECONDS = 0.5
 
 
@@ -50,7 +49,7 @@ class Attendance:
     def __init__(self, broker: Broker | None, here: Callable[[str], list[Arrival]], tell: Callable[[ComingOrGoing], None], max_message_bytes: int) -> None:
         self._broker = broker
         self._here = here
-        self._part_bytes = min(max_message_bytes, _PART_BYTES)
+        self._part_bytes = min(max_message_bytes, MOST_BYTES)
         self._id = secrets.token_hex(8)
         self._loop = asyncio.get_running_loop()
         self._peers = Peers()

@@ -126,10 +126,6 @@ class Backlog:
             if self.full and not self._waiting.closed:
                 await self._space.get()
 
-    def count_lost(self, count: int) -> None:
-        """Count what was dropped before it came here."""
-        self.dropped += count
-
     def clear(self) -> None:
         """Throw away all that waits."""
         self._caught_up.clear()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import re
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from kit.hub.errors import HubError
 from kit.hub.message import Position, Stored
 from kit.hub.statistics import BrokerState
 from kit.printable import quoted
 
-__all__ = ["ALONE", "BROKERS", "Broker", "BrokerLimits", "Deliver", "open_url", "without_password"]
+__all__ = ["ALONE", "BROKERS", "Broker", "BrokerLimits", "Deliver", "open_url", "what_is_wrong", "without_password"]
 
 # Each scheme's class, as "module:Class"; it is called with the URL and the limits, and imported when it is first asked for.
 BROKERS = {
@@ -27,6 +27,8 @@ BROKERS = {
 ALONE = {"memory"}
 # What they need from elsewhere, as pip is asked for it.
 INSTALL = {"redis": "redis", "rediss": "redis", "postgresql": "'psycopg[binary]'", "postgres": "'psycopg[binary]'"}
+# Names such as password, sslpassword and ssl_password.
+_PASSWORD_PARAMETER = re.compile(r"([?&][^=&]*pass[^=&]*=)[^&#]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +124,18 @@ def open_url(url: str, limits: BrokerLimits) -> Broker:
 
 
 def without_password(url: str) -> str:
-    """``url`` as it may be shown: what stands between the user's name and the host is left out."""
-    try:
-        parts = urlsplit(url)
-        has_password = parts.password is not None
-    except ValueError:
-        return url.partition("://")[0] + "://…"
-    return parts._replace(netloc=f"{parts.username or ''}:…@{parts.netloc.rpartition('@')[2]}").geturl() if has_password else url
+    """``url`` as it may be shown, also if it is none: without what stands between the user's name and the last @, and without ``?password=``."""
+    url = _PASSWORD_PARAMETER.sub(r"\1…", url)
+    start, at, host = url.rpartition("@")
+    scheme, separator, user = start.partition("://")
+    if at and not separator:
+        return f"…@{host}"
+    name, colon, _ = user.partition(":")
+    return f"{scheme}://{name}:…@{host}" if colon else url
+
+
+def what_is_wrong(url: str, error: Exception) -> str:
+    """A library's words about ``url``; where they may quote a password, what is usually wrong with one."""
+    if without_password(url) == url:
+        return str(error).strip().rstrip(".")
+    return "its parts cannot be told apart. In a password write %25 for %, %40 for @, %2F for /, %3F for ? and %23 for #"

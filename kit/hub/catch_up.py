@@ -5,7 +5,9 @@ from __future__ import annotations
 from kit.hub.delivery import Delivery
 from kit.hub.message import Gap, Position
 
-__all__ = ["caught_up", "is_known"]
+__all__ = ["HELD_MESSAGES", "caught_up", "is_known"]
+
+HELD_MESSAGES = 1000  # that may come while somebody enters a room, however short its queue is: only then do policies count
 
 
 def caught_up(

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -101,6 +101,7 @@ class Hub:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._rooms: Rooms | None = None  # those of the last time, once the hub is closed
         self._is_open = False
+        self._ending: asyncio.Task[None] | None = None  # while it is being closed
         self._turn_messages = self._turn_bytes = 0
 
     def __repr__(self) -> str:
@@ -118,30 +119,36 @@ class Hub:
     async def open(self) -> None:
         """Connect to the broker; the hub lives on this loop from now on. broadcaster says ``connect``.
 
-        A hub that was closed may be opened again, on any loop.
+        A hub that was closed may be opened again, on any loop. A call that fails or is cancelled leaves it closed.
 
         Raises:
             HubError: the broker cannot be reached within ``timeout_seconds``, or the hub is open.
         """
+        if not self._is_open:
+            await self.close()  # somebody may be doing so at this moment
         if self._is_open:
             raise HubError("this hub is open already. Share it, or create another: Hub(url).")
         self._is_open = True
         self._loop = asyncio.get_running_loop()
-        self._rooms = Rooms(self._broker, alone=self._alone, max_message_bytes=self._max_message_bytes)
+        self._rooms = rooms = Rooms(self._broker, alone=self._alone, max_message_bytes=self._max_message_bytes)
         self._id = secrets.token_hex(4)  # not before: processes that were forked have hubs that were one
         try:
-            await self._broker.open(self._rooms)
+            await self._broker.open(rooms)
         except BaseException:
-            self._is_open = False
-            await self._broker.close()
+            if self._rooms is rooms:
+                await self._close()
             raise
 
     async def close(self) -> None:
-        """Leave every room and the broker: subscribers get what waits for them, WebSockets stay open. Safe to call twice, from any loop."""
-        if self._is_open:
-            with contextlib.suppress(LoopStopped):
-                await self._run(self._close())
-            self._is_open = False
+        """Leave every room and the broker: subscribers get what waits for them, WebSockets stay open.
+
+        Safe to call twice, from any loop; every call returns once the hub is closed. Cancelling it leaves the hub closing in the background.
+        """
+        if self._is_open or self._ending is not None:
+            try:
+                await run_on(self._loop, self._close())
+            except LoopStopped:
+                self._is_open, self._ending = False, None
 
     @property
     def state(self) -> BrokerState:
@@ -163,7 +170,7 @@ class Hub:
         """
         check_room(room)
         payload = encode(message, self._max_message_bytes)
-        return await self._run(self._publish(self._opened(), room, payload))
+        return await self._run(self._publish, room, payload)
 
     # Receiving.
 
@@ -249,7 +256,7 @@ class Hub:
             HubError: the hub is not open.
         """
         check_room(room)
-        return await self._run(self._opened().present(room))
+        return await self._run(self._present, room)
 
     def statistics(self) -> HubStatistics:
         """What the hub has done and what waits in it, as a snapshot; from any loop, also once it is closed."""
@@ -272,14 +279,13 @@ class Hub:
         return f"{self._id}-{next(self._numbers)}"
 
     async def _enter_subscriber(self, subscriber: Subscriber) -> None:
-        await self._run(self._subscribe(self._opened(), subscriber))
+        await self._run(self._subscribe, subscriber)
 
     async def _admit(self, member: Member) -> Audience:
-        return await self._run(_admit(self._opened(), member))
+        return await self._run(self._admit_here, member)
 
     async def _join(self, member: Member) -> tuple[list[Delivery] | None, Position]:
-        rooms = self._opened()
-        return await self._run(rooms.join(rooms.open_room(member.room), member.since))
+        return await self._run(self._join_here, member)
 
     async def _leave(self, leaving: Subscriber | Member) -> None:
         """Take ``leaving`` out of its room; safe to call twice, and when the hub is closed. Cancelling does not stop it."""
@@ -289,7 +295,7 @@ class Hub:
             self._rooms.leave(leaving)
             return
         with contextlib.suppress(RuntimeError, LoopStopped):  # the hub's loop has ended, and the rooms with it
-            self._loop.call_soon_threadsafe(self._rooms.leave, leaving)
+            self._loop.call_soon_threadsafe(self._loop.call_soon, self._rooms.leave, leaving)  # in two steps, as entering: it comes first, even if cancelled
             await run_on(self._loop, asyncio.sleep(0))
 
     def _count(self, what: str) -> None:
@@ -298,9 +304,10 @@ class Hub:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._rooms.counts.update, (what,))
 
-    # On its loop.
+    # On its loop, where nobody closes the hub between a look at it and the next wait.
 
-    async def _publish(self, rooms: Rooms, room: str, payload: bytes) -> Position:
+    async def _publish(self, room: str, payload: bytes) -> Position:
+        rooms = self._opened()
         here = rooms.get(room)
         try:
             if here is None or not here.blocks:
@@ -318,8 +325,8 @@ class Hub:
         await self._give_way(len(payload))
         return position
 
-    async def _give_way(self, size: int) -> None:
-        """Let the loop turn after so many messages: a publisher that never waits would starve those whom it publishes to."""
+    async def _give_way(self, size: int = 0) -> None:
+        """Let the loop turn after so many messages, or comers: who never waits would starve those whom it publishes to, and keep what it has left."""
         if self._turn_messages == 0:
             self._loop.call_soon(self._turn_over)
         self._turn_messages += 1
@@ -330,19 +337,39 @@ class Hub:
     def _turn_over(self) -> None:
         self._turn_messages = self._turn_bytes = 0
 
-    async def _subscribe(self, rooms: Rooms, subscriber: Subscriber) -> None:
+    async def _subscribe(self, subscriber: Subscriber) -> None:
+        rooms = self._opened()
         room = rooms.subscribe(subscriber)
-        try:
-            subscriber.begin(*await rooms.join(room, subscriber.since))
-        except BaseException:
-            rooms.leave(subscriber)
-            raise
+        subscriber.begin(*await rooms.join(room, subscriber.since))
+        await self._give_way()
+
+    async def _admit_here(self, member: Member) -> Audience:
+        return self._opened().admit(member)
+
+    async def _join_here(self, member: Member) -> tuple[list[Delivery] | None, Position]:
+        rooms = self._opened()
+        await self._give_way()
+        return await rooms.join(rooms.open_room(member.room), member.since)
+
+    async def _present(self, room: str) -> list[Present]:
+        return await self._opened().present(room)
 
     async def _close(self) -> None:
+        """Close it in a task of its own, which goes on when this call is cancelled."""
         if self._is_open:
             self._is_open = False
+            self._ending = asyncio.create_task(self._end(), name="hub closes")
+        if self._ending is not None:
+            await asyncio.shield(self._ending)
+
+    async def _end(self) -> None:
+        try:
             await self._rooms.end()
-            await self._broker.close()
+        finally:
+            try:
+                await self._broker.close()
+            finally:
+                self._ending = None
 
     # Helpers.
 
@@ -351,9 +378,12 @@ class Hub:
             raise HubError("this hub is not open. Write `async with Hub(url) as hub: …`, or `await hub.open()`, for example in the app's lifespan.")
         return self._rooms
 
-    async def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        assert self._loop is not None
-        return await (coroutine if asyncio.get_running_loop() is self._loop else run_on(self._loop, coroutine))
+    async def _run(self, function: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+        """Call one of those above on the hub's loop; the hub is open, or this says so."""
+        self._opened()
+        if asyncio.get_running_loop() is self._loop:
+            return await function(*arguments)
+        return await run_on(self._loop, function(*arguments))
 
     def _backlogs(self, room: str, policy: str, queue: int | None) -> Callable[[], Backlog]:
         """What makes a backlog, once it is needed; the arguments are checked now."""
@@ -361,10 +391,6 @@ class Hub:
             _check_positive(queue=queue)
         limits = self._limits if queue is None else replace(self._limits, messages=queue)
         return partial(Backlog, room, check_policy(policy), limits)
-
-
-async def _admit(rooms: Rooms, member: Member) -> Audience:
-    return rooms.admit(member)
 
 
 def _check_positive(**values: float) -> None:

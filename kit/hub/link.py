@@ -124,6 +124,8 @@ class LinkedBroker:
             life.cancel()
             await asyncio.gather(life, return_exceptions=True)
             self.state = "closed"
+            if not self._opened.done():
+                self._opened.set_exception(HubError("the hub was closed."))
             for job in list(self._jobs):
                 job.end(PublishFailed("the hub was closed.", room=job.room) if job.ask is None else HubError("the hub was closed."))
 

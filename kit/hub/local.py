@@ -39,12 +39,14 @@ class LocalBroker(LinkedBroker):
             raise HubError(f'this broker expects a URL such as "local://name", but got {quoted(url)}: {error}') from None
         self._server: LocalServer | None = None
 
-    async def close(self) -> None:
-        """Leave the others; if this process served them, another one takes over."""
-        await super().close()
-        if self._server is not None:
-            await self._server.close()
-            self._server = None
+    async def _live(self) -> None:
+        """If this process served the others, another one takes over in the end; also when nobody closes the hub before its loop ends."""
+        try:
+            await super()._live()
+        finally:
+            if self._server is not None:
+                await self._server.close()
+                self._server = None
 
     async def _connect(self) -> LocalLink:
         """Find the one who serves, or be it."""

@@ -19,7 +19,7 @@ from typing import Any
 
 from kit.hub.book import kept
 from kit.hub.broker import BrokerLimits
-from kit.hub.errors import HubError
+from kit.hub.errors import HubError, PublishFailed
 from kit.hub.memory import MemoryBroker
 from kit.hub.message import Position
 
@@ -100,11 +100,11 @@ class MeetingPoint:
         return True
 
     async def listen(self, serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter, str], Any]) -> asyncio.Server:
-        """Let others in: ``serve`` gets each with the secret that it has to know. After `take`."""
+        """A server, not yet started, that lets others in: ``serve`` gets each with the secret that it has to know. After `take`."""
         if HAS_UNIX_SOCKETS:
-            return await asyncio.start_unix_server(lambda *streams: serve(*streams, ""), self._address)
+            return await asyncio.start_unix_server(lambda *streams: serve(*streams, ""), self._address, start_serving=False)
         secret = secrets.token_hex(16)
-        server = await asyncio.start_server(lambda *streams: serve(*streams, secret), "127.0.0.1", 0)
+        server = await asyncio.start_server(lambda *streams: serve(*streams, secret), "127.0.0.1", 0, start_serving=False)
         self._write_address([server.sockets[0].getsockname()[1], secret])
         return server
 
@@ -151,14 +151,16 @@ class LocalServer:
         try:
             await server._memory.open(server)
             server._server = await point.listen(server._serve)
+            await server._server.start_serving()
         except BaseException:
-            point.give_back()
+            await server.close()
             raise
         return server
 
     async def close(self) -> None:
         """Let another process serve, and only then let go of the others, who look for it at once."""
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
         self._point.give_back()
         for peer in list(self._peers):
             peer.transport.abort()
@@ -185,9 +187,9 @@ class LocalServer:
             while True:
                 await self._answer(writer, *await read_frame(reader))
                 await writer.drain()
-        except (EOFError, ConnectionError):
+        except (EOFError, ConnectionError, PublishFailed):  # it is gone, or asked for something while this end was closed
             pass
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             self._poison(None, f"a process wrote what no hub writes to the local broker: {error}")
         finally:
             await self._forget(writer)

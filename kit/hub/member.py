@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from kit.hub.audience import Audience
 from kit.hub.backlog import TOO_SLOW_CODE, Backlog, Policy
-from kit.hub.catch_up import caught_up, is_known
+from kit.hub.catch_up import HELD_MESSAGES, caught_up, is_known
 from kit.hub.delivery import Delivery
 from kit.hub.errors import HubError
 from kit.hub.message import Joined, Position
@@ -145,7 +145,7 @@ class Member:
     async def __aexit__(self, *_: object) -> None:
         try:
             if self._closing_task is not None:
-                await self._closing_task
+                await asyncio.wait([self._closing_task])  # so that cancelling the handler cancels this wait, and not only the closing
         finally:
             await self.leave()
 
@@ -235,7 +235,7 @@ class Member:
 
     def _hold(self, delivery: Delivery) -> None:
         self._held.append(delivery)
-        if len(self._held) > self._hub._limits.messages:
+        if len(self._held) > max(self._hub._limits.messages, HELD_MESSAGES):
             self.disconnect("too slow: the history took too long to come")
 
     def _write_soon(self) -> None:

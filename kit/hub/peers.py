@@ -11,7 +11,7 @@ from kit.hub.roll_call import Roll, Word
 
 __all__ = ["MEMBERS_KNOWN", "Peers"]
 
-PEERS_KNOWN, MEMBERS_KNOWN = 1000, 10_000  # hubs; members of one room in one of them
+PEERS_KNOWN, MEMBERS_KNOWN, ROOMS_WANTED = 1000, 10_000, 100_000  # hubs; members of one room in one of them; rooms that hubs want to be told of
 
 
 @dataclass(slots=True)
@@ -68,7 +68,8 @@ class Peers:
         """Note what a hub wants to be told of; the rooms whose whole list it has to get."""
         new = [room for room in word.want if word.hub not in self.wanted.get(room, ())]
         for room in [*word.ask, *new]:
-            self.wanted.setdefault(room, set()).add(word.hub)
+            if room in self.wanted or len(self.wanted) < ROOMS_WANTED:
+                self.wanted.setdefault(room, set()).add(word.hub)
         for room in word.drop:
             self._drop(room, word.hub)
         return [*word.ask, *new]

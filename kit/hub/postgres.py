@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
 
 from kit.hub.book import kept, recovered
-from kit.hub.broker import BrokerLimits, without_password
+from kit.hub.broker import BrokerLimits, what_is_wrong, without_password
 from kit.hub.errors import HubError, PublishFailed
 from kit.hub.link import LinkedBroker
 from kit.hub.message import Position, Stored
@@ -84,9 +84,11 @@ class PostgresBroker(LinkedBroker):
         try:
             parameters = conninfo_to_dict(url)
             int(parameters.get("port") or 0)
+            if "@" in str(parameters.get("host")):
+                raise ValueError("a host has no @")
         except (psycopg.Error, ValueError) as error:
             expected = 'this broker expects a URL such as "postgresql://user@localhost/database"'
-            raise HubError(f"{expected}, but got {quoted(without_password(url))}: {str(error).strip()}.") from None
+            raise HubError(f"{expected}, but got {quoted(without_password(url))}: {what_is_wrong(url, error)}.") from None
 
     async def _connect(self) -> PostgresLink:
         link = PostgresLink(self, self._limits)
@@ -235,14 +237,22 @@ class PostgresLink:
         values = {"room": room, "epoch": self._new_epoch(), "count": len(payloads), "spoiled": "", "payloads": payloads}
         try:
             ((epoch, last, _),) = await self._ask(PUBLISH, values)
-            if last % TRIM_EVERY < len(payloads) or size > BYTES_AT_ONCE // 16:
-                messages, size_bytes = kept(self._limits)
-                await self._writing.execute(TRIM, {"room": room, "kept": messages, "kept_bytes": size_bytes})
         except psycopg.Error as error:
             if self._writing.broken:
                 raise
             return [PublishFailed(f"PostgreSQL refused the message: {str(error).strip()}.", room=room)] * len(payloads)
+        if last % TRIM_EVERY < len(payloads) or size > BYTES_AT_ONCE // 16:
+            await self._trim(room)
         return [Position(epoch, last - len(payloads) + number) for number in range(1, len(payloads) + 1)]
+
+    async def _trim(self, room: str) -> None:
+        """The message is there, whatever becomes of this; the next one that is due to trim tries again."""
+        messages, size_bytes = kept(self._limits)
+        try:
+            await self._writing.execute(TRIM, {"room": room, "kept": messages, "kept_bytes": size_bytes})
+        except psycopg.Error:
+            if self._writing.broken:
+                raise
 
     async def _rows(self, connection: psycopg.AsyncConnection[Any], room: str, after: int, most: int) -> list[tuple[Any, ...]]:
         cursor = await connection.execute(READ, {"room": room, "after": after, "most": most}, binary=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 from redis.asyncio import Connection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 
 from kit.hub.book import kept, recovered
-from kit.hub.broker import BrokerLimits, without_password
+from kit.hub.broker import BrokerLimits, what_is_wrong, without_password
 from kit.hub.errors import HubError, PublishFailed
 from kit.hub.link import LinkedBroker, LinkLost
 from kit.hub.message import Position, Stored
@@ -22,6 +23,7 @@ __all__ = ["RedisBroker"]
 
 ROOM_SECONDS, BEAT_KEY_SECONDS = 7 * 24 * 3600, 60
 MOST_AT_ONCE, BYTES_AT_ONCE = 256, 4 << 20
+NAMING_SECONDS = 20e-6  # several times what it takes to name one room to Redis
 
 # A room is a hash with its epoch and last offset, and a stream whose ids are "<microsecond in which the epoch began>-<offset>": a new epoch's
 # ids come after those of all epochs before, so that a reader that waits behind an old id sees it. The epoch ends with a mark of the server's
@@ -79,10 +81,11 @@ redis.call('EXPIRE', state, seconds)
 redis.call('EXPIRE', stream, seconds)
 return {epoch, string.format('%.0f', offset)}
 """
+LOAD_SCRIPT = (b"SCRIPT", b"LOAD", SCRIPT)
 
 
 class RedisBroker(LinkedBroker):
-    """One server, not a cluster; Redis 5 or later, or what speaks its protocol, with scripts and streams.
+    """One server, not a cluster; Redis 6.2 or later, or what speaks its protocol, with scripts and streams.
 
     With ``appendonly yes`` and ``appendfsync always`` a restart of Redis loses nothing. With any other setting it may have forgotten messages
     that it had taken, and nobody could tell which: every restart begins new epochs, and every subscriber gets a `Gap`.
@@ -96,10 +99,11 @@ class RedisBroker(LinkedBroker):
         super().__init__(url, limits)
         try:
             self._pool = ConnectionPool.from_url(url, protocol=2)
-            if self._pool.connection_kwargs["protocol"] != 2:
-                raise ValueError("it speaks version 2 of the protocol only, so leave ?protocol= out")
         except (ValueError, TypeError) as error:
-            raise HubError(f'this broker expects a URL such as "redis://localhost:6379/0", but got {quoted(without_password(url))}: {error}.') from None
+            expected = 'this broker expects a URL such as "redis://localhost:6379/0"'
+            raise HubError(f"{expected}, but got {quoted(without_password(url))}: {what_is_wrong(url, error)}.") from None
+        if self._pool.connection_kwargs["protocol"] != 2:
+            raise HubError(f"this broker speaks version 2 of the protocol only, so leave ?protocol= out of {quoted(without_password(url))}.")
         path = url.partition("://")[2].partition("?")[0].partition("/")[2]
         if path and not path.isdecimal():
             raise HubError(f'a Redis database is a number, as in "redis://localhost:6379/0", but got {quoted(path)}.')
@@ -141,7 +145,7 @@ class RedisLink:
         (fsync,) = await self._ask(self._writing, (b"CONFIG", b"GET", b"appendfsync"), errors=True)  # not everybody may ask
         remembers = info.get("aof_enabled") == "1" and fsync == [b"appendfsync", b"always"]
         self._mark = b"aof" if remembers else info.get("run_id", "")[:12].encode()
-        (self._sha,) = await self._ask(self._writing, (b"SCRIPT", b"LOAD", SCRIPT))
+        (self._sha,) = await self._ask(self._writing, LOAD_SCRIPT)
         await self._find(self._writing, list(self._book.places))
 
     async def read(self) -> None:
@@ -154,6 +158,8 @@ class RedisLink:
             for stream, entries in reply or ():
                 size += await self._take(stream, entries)
             self._at_once = max(1, self._at_once // 4) if size > BYTES_AT_ONCE else min(2 * self._at_once, MOST_AT_ONCE)
+            if self._woken:  # let others join meanwhile: thousands of rooms would else be named again for each one more
+                await asyncio.sleep(len(streams) * NAMING_SECONDS)
 
     async def publish(self, messages: list[tuple[str, bytes]]) -> list[Position | Exception]:
         """All in one go."""
@@ -244,6 +250,18 @@ class RedisLink:
         """Send commands together; their replies, with ``errors`` among them, or else raised."""
         if not commands:
             return []
+        replies = await self._exchange(connection, commands)
+        unknown = [number for number, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:  # somebody has flushed the scripts, so that these did nothing
+            _, *again = await self._exchange(connection, (LOAD_SCRIPT, *(commands[number] for number in unknown)))
+            for number, reply in zip(unknown, again, strict=True):
+                replies[number] = reply
+        refused = next((reply for reply in replies if isinstance(reply, ResponseError)), None)
+        if refused is not None and not errors:
+            raise LinkLost(f"it refused: {refused}")
+        return replies
+
+    async def _exchange(self, connection: Connection, commands: tuple[tuple[Any, ...], ...]) -> list[Any]:
         if not connection.is_connected:  # redis-py would connect again, perhaps to a server with another memory
             raise LinkLost("the connection is closed")
         await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
@@ -253,9 +271,6 @@ class RedisLink:
                 replies.append(await connection.read_response())
             except ResponseError as error:
                 replies.append(error)
-        refused = next((reply for reply in replies if isinstance(reply, ResponseError)), None)
-        if refused is not None and not errors:
-            raise LinkLost(f"it refused: {refused}")
         return replies
 
 

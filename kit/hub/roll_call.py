@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from kit.hub.message import decode
-from kit.hub.presence import Arrival, Present
+from kit.hub.message import check_room, decode
+from kit.hub.presence import Arrival, Present, check_metadata
 
-__all__ = ["LOBBY", "Roll", "Word", "companion_of", "is_of_presence", "read_roll", "read_word", "roll_messages", "room_of", "word_messages"]
+__all__ = ["LOBBY", "MOST_BYTES", "Roll", "Word", "companion_of", "is_of_presence", "read_roll", "read_word", "roll_messages", "room_of", "word_messages"]
 
 # A reader's room has no control characters: these two names and his can never meet.
 LOBBY = "\x02"
 _MARK = "\x02"
 
 LEAST_BYTES = 8 * 1024  # a member with the longest name and all the metadata it may have
+MOST_BYTES = 64 * 1024  # what a hub says in one message
 _HEAD_BYTES = 128
 
 
@@ -100,8 +101,8 @@ def read_word(payload: bytes) -> Word:
         ValueError: no hub wrote it.
     """
     word = _read(Word, payload)
-    if not all(isinstance(room, str) for room in chain(word.ask, word.want, word.drop)):
-        raise ValueError("it names a room that is no text")
+    for room in chain(word.ask, word.want, word.drop):
+        _check_said(check_room, room)
     return word
 
 
@@ -112,7 +113,7 @@ def read_roll(payload: bytes) -> Roll:
         ValueError: no hub wrote it.
     """
     roll = _read(Roll, payload)
-    if not all(isinstance(identity, str) for identity in roll.gone) or not 0 <= roll.part <= roll.parts:
+    if not all(isinstance(identity, str) for identity in roll.gone) or not (0 <= roll.part <= roll.parts and 0 <= roll.count < 1 << 31):
         raise ValueError("it says who is in a room as no hub does")
     roll.came[:] = [_arrival(entry) for entry in roll.came]
     return roll
@@ -120,12 +121,25 @@ def read_roll(payload: bytes) -> Roll:
 
 def _arrival(entry: Any) -> Arrival:
     match entry:
-        case [str() as identity, str() as name, dict() as metadata, int() | float() as seconds]:
+        case [identity, name, dict() as metadata, int() | float() as seconds]:
+            _check_said(check_room, identity)
+            _check_said(check_room, name)
+            _check_said(check_metadata, metadata)
             return Arrival(Present(identity, name, metadata), seconds)
     raise ValueError("it names somebody as no hub does")
 
 
+def _check_said(check: Callable[[Any], object], value: Any) -> None:
+    """What others say must be what they were allowed to say: it is kept here, and sent on to WebSockets."""
+    try:
+        check(value)
+    except (TypeError, ValueError):
+        raise ValueError("it names a room or somebody as no hub does") from None
+
+
 def _read(kind: type[Any], payload: bytes) -> Any:
+    if len(payload) > 2 * MOST_BYTES:
+        raise ValueError("it says more of presence at once than any hub does")
     content = decode(payload)
     try:
         said = kind(**content)

@@ -149,10 +149,10 @@ class Rooms:
 
     async def end(self) -> None:
         """End every room and every task of theirs."""
-        await self._attendance.end()
         for room in self.all():
             room.end()
-        self._rooms.clear()
+        self._rooms.clear()  # first: who leaves from here on has nothing to tell the other hubs
+        await self._attendance.end()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

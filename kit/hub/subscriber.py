@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from kit.hub.backlog import TOO_SLOW_CODE, Backlog
-from kit.hub.catch_up import caught_up, is_known
+from kit.hub.catch_up import HELD_MESSAGES, caught_up, is_known
 from kit.hub.delivery import Delivery
 from kit.hub.errors import HubError, SubscriberDisconnected
 from kit.hub.message import Message, Notice, Position
@@ -75,7 +75,11 @@ class Subscriber:
         if self._entered:
             raise HubError("this subscriber was entered before; call hub.subscribe(…) again for another one.")
         self._entered = True
-        await self._hub._enter_subscriber(self)
+        try:
+            await self._hub._enter_subscriber(self)
+        except BaseException:
+            await self.unsubscribe()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -121,7 +125,7 @@ class Subscriber:
             return
         if self._held is not None:
             self._held.append(delivery)
-            if len(self._held) > self._backlog.limits.messages:
+            if len(self._held) > max(self._backlog.limits.messages, HELD_MESSAGES):
                 self.disconnect("too slow: the history took too long to come")
         elif not self._backlog.put(delivery):
             self.disconnect(self._backlog.in_words())

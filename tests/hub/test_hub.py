@@ -277,4 +277,33 @@ async def test_the_password_is_shown_nowhere() -> None:
     assert without_password("redis://me:secret@host:6379/0") == "redis://me:…@host:6379/0"
     assert without_password("redis://:secret@host") == "redis://:…@host"
     assert without_password("memory://") == "memory://"
-    assert "secret" not in without_password("redis://:secret@[host")
+    assert without_password("redis://host/0?client_name=me&password=secret#x") == "redis://host/0?client_name=me&password=…#x"
+
+
+REVEALING = [
+    "postgresql://me:secret@[host/x",
+    "postgresql://me:100%secret@host/x",
+    "postgresql://me:not@secret@host/x",
+    "postgresql://me:not/secret@host/x",
+    "postgresql://me:not?secret@host/x",
+    "postgresql://host/x?user=me&password=secret",
+    "postgresql://host/x?sslpassword=secret&password=100%secret",
+    "redis://:not/secret@host",
+    "redis://:secret#not@host",
+    "redis://:secret?not@host",
+    "redis://host?ssl_password=secret&Password=secret",
+    "redis://me:secret@host?protocol=3",
+    "ftp://me:not/secret@host",
+    "redis:/me:secret@host",
+    "me:secret@host",
+]
+
+
+@pytest.mark.parametrize("url", REVEALING)
+async def test_a_password_is_shown_nowhere_however_it_is_written(url: str) -> None:
+    """Neither by the hub nor in the words of the library that takes the URL apart."""
+    try:
+        shown = f"{(hub := Hub(url, timeout_seconds=0.5))!r} {hub.statistics()}"
+    except HubError as error:
+        shown = str(error)
+    assert "secret" not in shown

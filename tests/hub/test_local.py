@@ -109,13 +109,15 @@ async def test_a_cut_connection_reads_on_where_it_was(url: str, eventually: Even
 async def test_strangers_and_nonsense_are_let_go_and_counted(url: str, eventually: Eventually) -> None:
     async with Hub(url) as hub:
         point = MeetingPoint(url.partition("://")[2])
-        for nonsense in (b"GET / HTTP/1.1\r\n\r\n", frame({"do": "fly"}), frame({"do": "publish", "number": 1})):
+        nested = b"[" * 100_000
+        deep = len(nested).to_bytes(4, "big") + bytes(4) + nested
+        for nonsense in (b"GET / HTTP/1.1\r\n\r\n", frame({"do": "fly"}), frame({"do": "publish", "number": 1}), deep):
             reader, writer = await point.connect()
             writer.write(nonsense)
             with contextlib.suppress(ConnectionError):
                 assert await reader.read() == b""
             writer.close()
-        await eventually(lambda: hub.statistics().poison == 3)
+        await eventually(lambda: hub.statistics().poison == 4)
         await hub.publish("room", "still here")
 
 

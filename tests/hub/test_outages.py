@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -321,3 +322,36 @@ def test_a_missing_package_is_named_with_what_to_install(scheme: str, module: st
     monkeypatch.setitem(sys.modules, {"redis": "redis", "postgresql": "psycopg"}[scheme], None)
     with pytest.raises(HubError, match=f"{scheme}:// needs a Python package that is not installed here: pip install {package}"):
         Hub(f"{scheme}://localhost/0")
+
+
+async def test_scripts_that_somebody_flushes_are_loaded_again(redis_server: Redis, room: str) -> None:
+    async with Hub(redis_server.url) as hub, hub.subscribe(room) as subscriber:
+        await redis_server.run("SCRIPT", "FLUSH")
+        await asyncio.gather(*(hub.publish(room, number) for number in range(5)))
+        assert [(await subscriber.get(timeout=10.0)).data for _ in range(5)] == list(range(5))
+        assert hub.statistics().reconnects == 0
+
+
+async def test_many_rooms_that_are_joined_at_once_are_not_named_again_for_each_one_more(redis_server: Redis, room: str) -> None:
+    async def input_bytes() -> int:
+        return (await redis_server.run("INFO", "stats"))["total_net_input_bytes"]
+
+    async with Hub(redis_server.url, timeout_seconds=60.0) as hub, contextlib.AsyncExitStack() as stack:
+        rooms = [f"{room} {number}" for number in range(1000)]
+        before = await input_bytes()
+        subscribers = await asyncio.gather(*(stack.enter_async_context(hub.subscribe(each)) for each in rooms))
+        assert await input_bytes() - before < 20e6  # 34 MB if they were
+        await hub.publish(rooms[-1], "there")
+        assert (await subscribers[-1].get(timeout=10.0)).data == "there"
+
+
+async def test_a_message_that_postgres_took_is_published_also_when_old_ones_cannot_be_deleted(postgres_server: Postgres, room: str) -> None:
+    function = "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger AS $$ BEGIN RAISE 'deadlock'; END $$ LANGUAGE plpgsql"
+    async with Hub(postgres_server.url) as hub, hub.subscribe(room) as subscriber:
+        await postgres_server.run(function)
+        await postgres_server.run("CREATE TRIGGER refuse BEFORE DELETE ON kit_hub_messages EXECUTE FUNCTION refuse()")
+        try:
+            await hub.publish(room, "x" * 500_000)
+            assert len((await subscriber.get(timeout=10.0)).data) == 500_000
+        finally:
+            await postgres_server.run("DROP TRIGGER refuse ON kit_hub_messages")

@@ -13,6 +13,7 @@ import pytest
 
 from kit import Client, Server, connect, serve
 from kit.hub import Gap, Hub, Joined, Left, Present, Subscriber, attendance, link
+from kit.hub import peers as peers_module
 from kit.hub.message import check_room, encode
 from kit.hub.peers import Peers
 from kit.hub.presence import METADATA_BYTES, Arrival
@@ -414,3 +415,29 @@ def test_a_hub_that_said_good_bye_is_not_heard_again_and_one_that_was_given_up_i
     assert peers.age(1.0, 2.0) == []
     assert [type(each) for each in peers.age(1.0, 2.0)] == [Left]
     assert (peers.heard("two"), peers.heard("two")) == (True, False)
+
+
+HOSTILE_ROLLS = [
+    b'{"hub":"x","count":1,"came":[["i","a\\u0007b",{},0]]}',
+    b'{"hub":"x","count":1,"came":[["i","' + b"n" * 201 + b'",{},0]]}',
+    b'{"hub":"x","count":1,"came":[["","name",{},0]]}',
+    b'{"hub":"x","count":1,"came":[["i","name",{"a":1e999},0]]}',
+    b'{"hub":"x","count":1,"came":[["i","name",{"a":"' + b"x" * METADATA_BYTES + b'"},0]]}',
+    b'{"hub":"x","count":-1}',
+    b'{"hub":"x","count":100000000000}',
+    b'{"hub":"' + b"x" * 200_000 + b'"}',
+]
+
+
+@pytest.mark.parametrize("content", HOSTILE_ROLLS, ids=lambda content: content[:60].decode())
+def test_what_nobody_may_be_named_or_say_of_himself_is_not_believed(content: bytes) -> None:
+    """An infinite number, for one, would go into the JSON of an envelope."""
+    with pytest.raises(ValueError, match=r"no hub does|than any hub does"):
+        read_roll(b"j" + content)
+
+
+def test_what_hubs_want_to_be_told_of_is_bounded() -> None:
+    peers = Peers()
+    for first in range(0, peers_module.ROOMS_WANTED + 5000, 1000):
+        peers.wants(read_word(word_messages("hub", 64 * 1024, ask=[f"r{number}" for number in range(first, first + 1000)])[0]))
+    assert len(peers.wanted) == peers_module.ROOMS_WANTED

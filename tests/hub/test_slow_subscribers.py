@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from kit.hub import Gap, Hub, SubscriberDisconnected
+from kit.hub.broker import BROKERS
 from kit.loops import background
 
 Eventually = Callable[..., Any]
@@ -178,3 +180,24 @@ async def test_publishers_of_one_loop_wait_for_a_blocking_subscriber_of_another(
     for number in range(100):
         await hub.publish("room", number)
     assert await reading == list(range(100))
+
+
+async def test_who_wants_only_the_newest_is_not_disconnected_while_it_enters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker takes its time, and more comes meanwhile than the queue holds."""
+    monkeypatch.setitem(BROKERS, "distant", "tests.hub.distant_broker:DistantBroker")
+    url = "distant://while entering"
+    async with Hub(url) as hub, Hub(url) as elsewhere:
+
+        async def publish() -> None:
+            for number in itertools.count():
+                await elsewhere.publish("room", number)
+
+        publishing = asyncio.create_task(publish())
+        try:
+            position = await elsewhere.publish("room", "before")
+            for _ in range(50):
+                async with hub.subscribe("room", policy="drop_oldest", queue=1, since=position) as subscriber:
+                    assert subscriber.disconnected is None
+                    position = subscriber.position
+        finally:
+            publishing.cancel()

@@ -119,7 +119,8 @@ def _explain_silence(connection: Ended) -> Explanation:
         return Explanation("not connected", "No answer", "The socket ended before the handshake was over.", advice, "bad")
     if connection.process_ended and not (connection.handler_error or connection.handler_returned):
         sentence = f"{connection.process_ended[:1].upper()}{connection.process_ended[1:]}, and all its connections ended with it."
-        return Explanation(pill, headline, sentence, "Connect again: another process takes over, if one is left. This one is not restarted; serve the app again to have all of them.", "bad")
+        advice = "Connect again: another process takes over, if one is left. This one is not restarted; serve the app again to have all of them."
+        return Explanation(pill, headline, sentence, advice, "bad")
     if connection.vanished_side == "client" and not connection.client_refused:
         sentence = "The client dropped the line without saying goodbye."
         return Explanation(pill, headline, sentence, "A handler learns of it only from `receive` or a failing `send`.", "bad")

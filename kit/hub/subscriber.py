@@ -114,6 +114,8 @@ class Subscriber:
         try:
             async with asyncio.timeout(timeout):
                 return await self._take()
+        except TimeoutError:
+            raise TimeoutError(f"no message came to {self.room!r} within {timeout:g} s. One that comes later is kept for the next get().") from None
         except EOFError:
             raise HubError(f"the subscription to {self.room!r} has ended: it was left, or the hub was closed.") from None
 

@@ -13,7 +13,7 @@ from kit.errors import LoopStopped
 from kit.hub.errors import HubError
 from kit.hub.hub import Hub
 from kit.hub.message import check_room
-from kit.hub.statistics import HubStatistics, RoomStatistics
+from kit.hub.statistics import HubStatistics, QueueStatistics, RoomStatistics
 from kit.panels.base import Panel, front_end
 from kit.panels.hub_rows import elsewhere_row, header_of, in_order, member_row, member_text, room_row, summary_of
 from kit.panels.snapshot import show_snapshot
@@ -30,7 +30,7 @@ _ROOMS_SHOWN = 100
 _MEMBERS_SHOWN = 200
 _ASK_SECONDS = 20.0  # between two questions who is in the chosen room elsewhere: the hub follows a room for longer than that
 _LEFT_SECONDS = 3.0  # for how long one that left of its own accord is still shown
-_LET_GO_SECONDS = 30.0  # and one that the hub let go, whose reason is worth reading
+_LET_GO_SECONDS = 600.0  # and one that the hub let go, or that missed something: why is worth reading
 
 
 class HubPanel(Panel):
@@ -176,10 +176,10 @@ class HubPanel(Panel):
     def _members_of(self, room: RoomStatistics | None) -> list[dict[str, Any]]:
         """Who is in the chosen room, here and elsewhere, then who was until a moment ago."""
         here = [member_row(queue) for queue in in_order(room.queues if room else ())]
-        gone = [member_row(queue, gone=True) for name, queue in self._seen.left if name == self._chosen and self._still_shown(queue.id, queue.ended)]
+        gone = [member_row(queue, gone=True) for name, queue in self._seen.left if name == self._chosen and self._still_shown(queue)]
         elsewhere = [elsewhere_row(present) for present in (room.others if room else ())]
         return [*here, *elsewhere, *reversed(gone)][:_MEMBERS_SHOWN]
 
-    def _still_shown(self, key: str, let_go: str | None) -> bool:
-        seconds = _LEFT_SECONDS if let_go in (None, "it left") else _LET_GO_SECONDS
-        return time.monotonic() - self._left_at.get(key, 0.0) < seconds
+    def _still_shown(self, queue: QueueStatistics) -> bool:
+        of_its_own_accord = queue.ended in (None, "it left") and not queue.dropped
+        return time.monotonic() - self._left_at.get(queue.id, 0.0) < (_LEFT_SECONDS if of_its_own_accord else _LET_GO_SECONDS)

@@ -15,6 +15,7 @@ _TONES = {"connected": "good", "reconnecting": "warning", "failed": "bad", "clos
 _NOT_OPEN = "This hub is not open. In an app's lifespan: `async with hub:`, or in a cell: `await hub.open()`."
 _NOBODY = "Nobody is in a room yet. A room is there as soon as somebody is in it."
 _NOBODY_NOW = "Nobody is in a room now."
+_AWAY = "The broker cannot be reached. The hub tries again and again, and what is published waits for it a few seconds. The last try: "
 _DETAIL_CHARACTERS = 300
 
 
@@ -28,7 +29,7 @@ def header_of(hub: HubStatistics, *, more_rooms: int) -> dict[str, Any]:
         "url": visible(hub.url),
         "pill": hub.state,
         "tone": _TONES[hub.state],
-        "detail": visible(hub.detail)[:_DETAIL_CHARACTERS],
+        "detail": visible(f"{_AWAY}{hub.detail}" if hub.detail and hub.state == "reconnecting" else hub.detail)[:_DETAIL_CHARACTERS],
         "totals": _labelled(totals),
         "count": _counted(len(hub.rooms), "room"),
         "more": f'{_counted(more_rooms, "more room")} not in this list: panel.choose("name") shows any.' if more_rooms else "",

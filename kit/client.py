@@ -19,10 +19,11 @@ from websockets.uri import WebSocketURI
 
 from kit import closing, loops
 from kit.close_codes import may_be_sent, name_of
+from kit.connection import Connection
 from kit.errors import Disconnected, ReceiveTimeout, WrongMessageType
 from kit.opening import address_of, open_wire, server_heard_out, timeline_of
 from kit.server import Server, running_server
-from kit.timeline import Connection, Timeline
+from kit.timeline import Timeline
 from kit.wire import ClientWire, Message
 
 __all__ = ["Client", "connect"]

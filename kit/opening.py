@@ -17,10 +17,11 @@ from websockets.exceptions import InvalidStatus, InvalidURI, NegotiationError
 from websockets.uri import WebSocketURI, parse_uri
 
 from kit import closing
+from kit.connection import Connection
 from kit.errors import ConnectError, HandshakeRefused
 from kit.server import Server, running_server, server_at
 from kit.taps import WireTap, note_closes
-from kit.timeline import Connection, Timeline
+from kit.timeline import Timeline
 from kit.wire import ClientWire
 
 __all__ = ["OPEN_SECONDS", "QUEUE_MESSAGES", "address_of", "open_wire", "server_heard_out", "timeline_of"]

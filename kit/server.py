@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 from kit import loops, source
 from kit.admission import Admission
 from kit.binding import FIRST_PORT, bind
+from kit.connection import Connection
 from kit.engine import Engine, shut_socket
 from kit.errors import KitError, LoopStopped, ServerStartError, StillBlockedWarning
 from kit.output import Serving, capture_output, serving
 from kit.plan import Plan, planned
 from kit.source import Place
-from kit.timeline import Connection, Timeline
+from kit.timeline import Timeline
 from kit.watch import Blocked, LoopWatch
 from kit.workers.engine import Workers
 from kit.workers.process import Process

@@ -12,10 +12,12 @@ from websockets.protocol import Protocol
 
 from kit import frames, source
 from kit.admission import blotted
+from kit.connection import Connection
 from kit.loops import Mailbox, run_on
 from kit.outlet import Outlet
 from kit.output import serving
-from kit.timeline import PREVIEW_CHARACTERS, Connection, Payload, SamePayload, Timeline, size_bytes
+from kit.payload import PREVIEW_CHARACTERS, Payload, SamePayload, size_bytes
+from kit.timeline import Timeline
 
 __all__ = ["AsgiTap", "HandlerTap", "TransportTap", "WireTap", "connection_in", "note_closes"]
 

@@ -19,7 +19,8 @@ from websockets.uri import WebSocketURI, parse_uri
 from kit import closing
 from kit.connection import Connection
 from kit.errors import ConnectError, HandshakeRefused
-from kit.server import Server, running_server, server_at
+from kit.registry import running_server, server_at
+from kit.server import Server
 from kit.taps import WireTap, note_closes
 from kit.timeline import Timeline
 from kit.wire import ClientWire

@@ -22,7 +22,8 @@ from kit.panels.snapshot import show_snapshot
 from kit.panels.stage import Stage, stage_app
 from kit.printable import quoted, visible
 from kit.redaction import redact
-from kit.server import Server, running_server, serve
+from kit.registry import running_server
+from kit.server import Server, serve
 from kit.timeline import Entry, Timeline
 from kit.websocket_states import APPLICATION, CALLS, CLIENT, Call, Machine, judge_receive, judge_send
 

@@ -16,7 +16,7 @@ from websockets.exceptions import InvalidStatus
 from kit import stop_all
 from kit.errors import KitError, LoopStopped, ReceiveTimeout
 from kit.panels.state import StatePanel
-from kit.server import running_server
+from kit.registry import running_server
 from tests.panels.conftest import FrontEnd
 
 Show = Callable[[Any], FrontEnd]

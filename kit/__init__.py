@@ -9,7 +9,8 @@ from kit.closing import explain
 from kit.faults import half_open, pongs_delayed, reading_stalled, send_in_fragments, send_invalid_frame, slow_network
 from kit.hub.hub import Hub
 from kit.recording import read_recording, write_recording
-from kit.server import Page, Server, serve, stop_all
+from kit.registry import stop_all
+from kit.server import Page, Server, serve
 from kit.services import PrivatePostgres, PrivateRedis
 
 if TYPE_CHECKING or "IPython" in sys.modules:
@@ -60,11 +61,12 @@ __all__ = [
     # kit.recording
     "read_recording",
     "write_recording",
+    # kit.registry
+    "stop_all",
     # kit.server
     "Page",
     "Server",
     "serve",
-    "stop_all",
     # kit.services
     "PrivatePostgres",
     "PrivateRedis",

@@ -7,7 +7,7 @@ import json
 import re
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 
 from starlette.websockets import WebSocketState
@@ -19,10 +19,13 @@ from websockets.uri import WebSocketURI
 
 from kit import closing, loops
 from kit.close_codes import may_be_sent, name_of
+from kit.connection import Connection
 from kit.errors import Disconnected, ReceiveTimeout, WrongMessageType
 from kit.opening import address_of, open_wire, server_heard_out, timeline_of
-from kit.server import Server, running_server
-from kit.timeline import Connection, Timeline
+from kit.pending import Pending
+from kit.registry import running_server
+from kit.server import Server
+from kit.timeline import Timeline
 from kit.wire import ClientWire, Message
 
 __all__ = ["Client", "connect"]
@@ -265,28 +268,6 @@ class Client:
         return Disconnected(code or 1006, self.close_reason or "", f"{self.name} is not connected. {text}")
 
 
-class _Connecting:
-    """What ``connect(…)`` returns: awaited it connects; in ``async with`` it also closes."""
-
-    def __init__(self, opening: Callable[[], Any]) -> None:
-        self._opening = opening
-        self._client: Client | None = None
-
-    def __await__(self) -> Generator[Any, None, Client]:
-        return self._opening().__await__()
-
-    async def __aenter__(self) -> Client:
-        self._client = await self._opening()
-        return self._client
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        assert self._client is not None
-        await self._client.close()
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"this client is not connected yet, so it has no {name!r}. Did you forget await? Write: client = await connect(server, …)")
-
-
 def connect(
     target: Server | str,
     path: str = "/",
@@ -300,7 +281,7 @@ def connect(
     compression: bool = False,
     max_message_bytes: int = 16 * 2**20,
     timeline: Timeline | None = None,
-) -> _Connecting:
+) -> Pending[Client]:
     """Connect a WebSocket client: ``client = await connect(server, "/ws")``, or with ``async with``.
 
     Args:
@@ -340,7 +321,7 @@ def connect(
         wire, connection = await loops.background().run(open_wire(url, name, all_headers, protocol_options, kept_in))
         return Client(wire, connection, kept_in, url)
 
-    return _Connecting(opening)
+    return Pending(opening, Client.close, not_yet="this client is not connected yet", advice="client = await connect(server, …)")
 
 
 def _wrong_type(method: str, message: Message) -> WrongMessageType:

@@ -26,7 +26,7 @@ class Fact(NamedTuple):
 
 
 class Ended(Protocol):
-    """What has to be known of a connection; `kit.timeline.Connection` is one."""
+    """What has to be known of a connection; `kit.connection.Connection` is one."""
 
     close_frames: list[tuple[str, int, str]]
     closed_both_ways: bool

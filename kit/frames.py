@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any, NewType
 
-from kit.timeline import PREVIEW_CHARACTERS, Payload, SamePayload
+from kit.payload import PREVIEW_CHARACTERS, Payload, SamePayload
 
 __all__ = [
     "CLOSE",

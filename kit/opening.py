@@ -14,13 +14,16 @@ from typing import Any
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus, InvalidURI, NegotiationError
+from websockets.http11 import Request
 from websockets.uri import WebSocketURI, parse_uri
 
 from kit import closing
+from kit.connection import Connection
 from kit.errors import ConnectError, HandshakeRefused
-from kit.server import Server, running_server, server_at
+from kit.registry import running_server, server_at
+from kit.server import Server
 from kit.taps import WireTap, note_closes
-from kit.timeline import Connection, Timeline
+from kit.timeline import Timeline
 from kit.wire import ClientWire
 
 __all__ = ["OPEN_SECONDS", "QUEUE_MESSAGES", "address_of", "open_wire", "server_heard_out", "timeline_of"]
@@ -78,29 +81,61 @@ async def open_wire(
 ) -> tuple[ClientWire, Connection]:
     """On the clients' loop: 1. TCP; 2. the handshake (RFC 6455 §4.1); 3. the wire and its connection."""
     protocol = ClientProtocol(url, **protocol_options)
-    request = protocol.connect()
-    for header in headers:
-        if header in request.headers:
-            del request.headers[header]  # the caller's own takes its place: two Hosts would be no request at all
-    request.headers.update(headers)
-    connections: list[Connection] = []
+    end = _ClientEnd(url, name, protocol, timeline)
+    request = _request(protocol, headers)
+    make_wire = partial(ClientWire, protocol, request, queue_messages=QUEUE_MESSAGES, attach=end.attach, on_end=end.ended)
+    wire = await _answered(url, make_wire)
+    if protocol.handshake_exc is not None:
+        await server_heard_out(end.connection)
+    _check_handshake(wire, end.connection)
+    end.connection.accepted = True  # of a server elsewhere nobody else would say so
+    return wire, end.connection
 
-    def attach(address: tuple) -> WireTap | None:
-        connection = timeline.open_connection(address, name=name or "", path=url.path)
-        connection.name = name or f"client {connection.number}"
+
+class _ClientEnd:
+    """What a client's end tells its Timeline: of a connection when there is a socket, and how it ended when the socket is gone."""
+
+    __slots__ = ("_name", "_protocol", "_timeline", "_url", "connection")
+
+    def __init__(self, url: WebSocketURI, name: str | None, protocol: ClientProtocol, timeline: Timeline) -> None:
+        self._url = url
+        self._name = name
+        self._protocol = protocol
+        self._timeline = timeline
+        self.connection: Connection | None = None
+
+    def attach(self, address: tuple) -> WireTap | None:
+        connection = self.connection = self._timeline.open_connection(address, name=self._name or "", path=self._url.path)
+        connection.name = self._name or f"client {connection.number}"
         connection.client_here = True
-        connections.append(connection)
-        return WireTap(timeline, connection, "client") if timeline.recording else None
+        return WireTap(self._timeline, connection, "client") if self._timeline.recording else None
 
-    def on_end(address: tuple) -> None:
-        connection = connections[0]
-        _note_end(connection, protocol, timeline.recording)
+    def ended(self, address: tuple) -> None:
+        connection, protocol = self.connection, self._protocol
+        if not self._timeline.recording:
+            note_closes(connection, "client", protocol)
+        if protocol.handshake_exc is None:
+            connection.client_reports = (int(protocol.close_code or 1006), protocol.close_reason or "")
+        if not connection.server_here:
+            connection.closed_both_ways = protocol.close_sent is not None and protocol.close_rcvd is not None
         nobody_else_tells = connection.client_state is None and not connection.report_due
         if not connection.close_frames and nobody_else_tells and connection.vanished_side is None and protocol.close_rcvd is None:
             connection.vanished_side = "server"
-        timeline.end_connection(address, connection)
+        self._timeline.end_connection(address, connection)
 
-    make_wire = partial(ClientWire, protocol, request, queue_messages=QUEUE_MESSAGES, attach=attach, on_end=on_end)
+
+def _request(protocol: ClientProtocol, headers: dict[str, str]) -> Request:
+    """The opening request; the caller's own headers take the place of the protocol's: two Hosts would be no request at all."""
+    request = protocol.connect()
+    for header in headers:
+        if header in request.headers:
+            del request.headers[header]
+    request.headers.update(headers)
+    return request
+
+
+async def _answered(url: WebSocketURI, make_wire: Callable[[socket.socket | None], ClientWire]) -> ClientWire:
+    """A wire whose handshake has an answer, whatever it says."""
     try:
         async with asyncio.timeout(OPEN_SECONDS):
             wire = await _open_socket(url, make_wire)
@@ -111,11 +146,7 @@ async def open_wire(
                 raise
     except TimeoutError:
         raise ConnectError(f"{_address(url)} did not answer the handshake within {OPEN_SECONDS:g} s. Is it a WebSocket server, and does it answer?") from None
-    if wire.protocol.handshake_exc is not None:
-        await server_heard_out(connections[0])
-    _check_handshake(wire, connections[0])
-    connections[0].accepted = True  # of a server elsewhere nobody else would say so
-    return wire, connections[0]
+    return wire
 
 
 async def server_heard_out(connection: Connection) -> None:
@@ -123,16 +154,6 @@ async def server_heard_out(connection: Connection) -> None:
     deadline = time.monotonic() + _HEARD_SECONDS
     while connection.report_due and time.monotonic() < deadline:  # noqa: ASYNC110, a report comes on another loop, which knows nobody who waits
         await asyncio.sleep(0.002)
-
-
-def _note_end(connection: Connection, protocol: ClientProtocol, recording: bool) -> None:
-    """What the client's end knows once its socket is gone."""
-    if not recording:
-        note_closes(connection, "client", protocol)
-    if protocol.handshake_exc is None:
-        connection.client_reports = (int(protocol.close_code or 1006), protocol.close_reason or "")
-    if not connection.server_here:
-        connection.closed_both_ways = protocol.close_sent is not None and protocol.close_rcvd is not None
 
 
 async def _open_socket(url: WebSocketURI, make_wire: Callable[[socket.socket | None], ClientWire]) -> ClientWire:

@@ -8,7 +8,8 @@ import logging
 import sys
 from typing import Any, TextIO
 
-from kit.timeline import Connection, Timeline
+from kit.connection import Connection
+from kit.timeline import Timeline
 
 __all__ = ["Serving", "capture_output", "serving"]
 

@@ -13,6 +13,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from kit.connection import Connection
 from kit.recording_form import (
     CONNECTION_FIELDS,
     DETAILS_DEPTH,
@@ -29,7 +30,7 @@ from kit.recording_form import (
     start_from,
 )
 from kit.redaction import redact
-from kit.timeline import Connection, Entry, Timeline
+from kit.timeline import Entry, Timeline
 
 __all__ = [
     "FILE_LIMIT_BYTES",

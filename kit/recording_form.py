@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from kit.timeline import Connection, Entry
+from kit.connection import Connection
+from kit.timeline import Entry
 
 __all__ = [
     "CONNECTION_FIELDS",

@@ -16,10 +16,10 @@ from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, Genera
 from typing import Any, NamedTuple
 
 from kit.awaited import awaited_tasks, source_futures
+from kit.connection import Connection
 from kit.output import serving
 from kit.source import is_readers
 from kit.taps import HandlerTap
-from kit.timeline import Connection
 from kit.waiting import Wait, kind_of
 
 __all__ = ["Line", "Suspension", "connection_of", "suspension_of", "suspensions_of", "tasks_by_connection"]

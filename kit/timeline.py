@@ -11,31 +11,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from threading import Lock, RLock
 from time import perf_counter
-from types import CodeType
 from typing import Any, NamedTuple
 
+from kit.connection import Connection
+from kit.connection_book import ConnectionBook
+from kit.payload import PREVIEW_CHARACTERS, Payload, size_bytes
 from kit.redaction import redact, redacted
 
-__all__ = [
-    "HEAD_BYTES",
-    "PREVIEW_CHARACTERS",
-    "Arrival",
-    "Connection",
-    "Entry",
-    "Payload",
-    "SamePayload",
-    "Subscription",
-    "Timeline",
-    "TimelineStatistics",
-    "size_bytes",
-]
+__all__ = ["Entry", "Subscription", "Timeline", "TimelineStatistics"]
 
-PREVIEW_CHARACTERS = 256
 _RAW = (str, bytes)
-_closing = Lock()
-_ARRIVALS_MOST = 1_000
-_ARRIVAL_SECONDS = 5.0  # a client learns of its socket at once; what it opens later came with another one, on the same port
-HEAD_BYTES = 4 * PREVIEW_CHARACTERS + 64  # 256 characters of UTF-8 and the longest frame header
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,102 +72,6 @@ class Entry:
         return replace(self, text="", payload=None, details=redacted(self.details))
 
 
-@dataclass(eq=False, slots=True)
-class Connection:
-    """One socket with its two ends, under the number that both ends show.
-
-    Attributes:
-        number: 1, 2, 3 … in the order in which the server or its clients opened them.
-        name: the client's name; ``"stranger"`` when no client of this kernel made the connection.
-        path: the path that the client asked for, without its query.
-        client_state: what Starlette calls ``websocket.client_state``, or None while no handler has it.
-        application_state: what Starlette calls ``websocket.application_state``.
-        opened_seconds: when it was opened, and ended_seconds when it ended, in seconds since the Timeline began.
-        client_here: whether its client end is of this kernel, and server_here whether its server end is.
-        close_frames: every Close frame sent, in order, as (side, code, reason).
-        closed_both_ways: whether the server has had the client's Close frame and has sent its own, or, of a server elsewhere, the client both.
-        refused_status: the HTTP status of a refused handshake.
-        refused_because: why the kit refused it before the app ran.
-        meant: the code and reason of a close that the handler sent before it accepted; they never reach the client.
-        aborted: whether the app had the server drop the socket.
-        client_refused: why the client gave up although the server had accepted.
-        client_reports: the code and reason that the kit's client ended up with.
-        handler_answered: the HTTP status with which the handler answered the handshake, or tried to after it had accepted.
-        handler_closed: the code and reason of the close that the handler sent, whether or not they reached the wire.
-        handler_error: the exception that ended the handler, as text.
-        handler_returned: whether the handler came to its end.
-        server_stopped: whether the server closed the connection because it stopped or was replaced.
-        vanished_side: the side that dropped the socket without a Close frame, where that is known.
-        long_payloads: the newest long messages by direction and ordinal, for the taps.
-        handler_task: the task that its handler runs in, until the handler ends.
-        handler_raised_at: the code and line of the reader's that the exception came from.
-        process: which of the server's processes has the server's end, for example ``"process 1"``; None where it is in this one.
-        process_ended: how that process ended, where the connection ended with it.
-        report_due: whether that process has still to tell how its end of the connection ended.
-    """
-
-    number: int
-    name: str = "stranger"
-    path: str = ""
-    client_state: str | None = None
-    application_state: str | None = None
-    opened_seconds: float = 0.0
-    ended_seconds: float | None = None
-    client_here: bool = False
-    server_here: bool = False
-    close_frames: list[tuple[str, int, str]] = field(default_factory=list)
-    closed_both_ways: bool = False
-    accepted: bool = False
-    refused_status: int | None = None
-    refused_because: str | None = None
-    meant: tuple[int, str] | None = None
-    aborted: bool = False
-    client_refused: str | None = None
-    client_reports: tuple[int, str] | None = None
-    handler_answered: int | None = None
-    handler_closed: tuple[int, str] | None = None
-    handler_error: str | None = None
-    handler_returned: bool = False
-    server_stopped: bool = False
-    vanished_side: str | None = None
-    long_payloads: dict[tuple[str, int], Payload] = field(default_factory=dict, repr=False)
-    handler_task: Any = field(default=None, repr=False)
-    handler_raised_at: tuple[CodeType, int] | None = field(default=None, repr=False)
-    process: str | None = None
-    process_ended: str | None = None
-    report_due: bool = field(default=False, repr=False)
-
-    @property
-    def open(self) -> bool:
-        """Whether the socket still exists."""
-        return self.ended_seconds is None
-
-    def note_close(self, side: str, code: int, reason: str) -> None:
-        """Note the Close frame that ``side`` sent, unless its own end has noted it already; from either end's thread."""
-        with _closing:
-            if all(known != side for known, *_ in self.close_frames):
-                self.close_frames.append((side, code, reason))
-
-
-@dataclass(eq=False, slots=True)
-class Arrival:
-    """A socket that a server has accepted for one of its processes: which connection it is, as far as that is known.
-
-    Attributes:
-        address: of the client's end.
-        process: which process has it.
-        at_seconds: when it was accepted, in seconds since the Timeline began.
-        connection: the connection that it is, once a client of this kernel or the process has opened one.
-        reported: whether the process has told of it.
-    """
-
-    address: Any
-    process: str
-    at_seconds: float
-    connection: Connection | None = None
-    reported: bool = False
-
-
 class TimelineStatistics(NamedTuple):
     """What a Timeline holds and what fell out of it."""
 
@@ -191,49 +80,6 @@ class TimelineStatistics(NamedTuple):
     payload_bytes: int
     payloads_dropped: int
     connections: int
-
-
-class Payload:
-    """A payload too long to be its own preview; the Timeline may drop it and keep its head."""
-
-    __slots__ = ("data", "head", "is_frame", "size")
-
-    def __init__(self, data: Any, size: int, *, is_frame: bool = False) -> None:
-        self.data: Any = data  # str, bytes, or what bytes() makes bytes of
-        self.size = size
-        self.is_frame = is_frame  # a whole frame with its header, not only what it carries
-        self.head: str | bytes = ""
-
-    def drop(self) -> None:
-        """Forget the payload but for what a preview needs."""
-        if self.data is not None:
-            self.head, self.data = self.data[:HEAD_BYTES], None
-
-    @property
-    def visible(self) -> str | bytes:
-        """The payload, or its head when it has been dropped."""
-        data = self.data if self.data is not None else self.head
-        return data if isinstance(data, (str, bytes)) else bytes(data)
-
-
-class SamePayload:
-    """The payload of a long message, seen again further on its way: its own header, and where its payload is kept.
-
-    What TCP delivers is what was sent, so a long message is kept once, where it was first seen.
-    """
-
-    __slots__ = ("first", "header")
-
-    def __init__(self, header: str | bytes, first: Payload) -> None:
-        self.header = header
-        self.first = first
-
-
-def size_bytes(payload: str | bytes) -> int:
-    """The size of ``payload`` on the wire: its length in bytes, text as UTF-8."""
-    if isinstance(payload, str) and not payload.isascii():
-        return len(payload.encode("utf-8", "surrogatepass"))
-    return len(payload)
 
 
 Describe = Callable[[Any, Any], dict[str, Any]]
@@ -261,8 +107,8 @@ class _Recorder:
         timeline._append(new)
 
 
-class Timeline:
-    """The ordered, bounded log of Entries from both sides.
+class Timeline(ConnectionBook):
+    """The ordered, bounded log of Entries from both sides, with the book of its connections.
 
     Taps record from any thread; a record is a small tuple that only becomes an `Entry` when somebody looks. The newest
     ``entries_limit`` Entries stay. Payloads of more than 256 bytes share ``payload_limit_bytes``: the oldest are dropped
@@ -275,10 +121,10 @@ class Timeline:
     """
 
     def __init__(self, *, entries_limit: int = 10_000, payload_limit_bytes: int = 16 * 2**20, recording: bool = True) -> None:
+        super().__init__()
         self.entries_limit = entries_limit
         self.payload_limit_bytes = payload_limit_bytes
         self.recording = recording
-        self.began = perf_counter()
         self.began_at = time.time()
         self._records: deque[_Record] = deque(maxlen=entries_limit)
         self._numbers = itertools.count(1)
@@ -287,10 +133,6 @@ class Timeline:
         self._payloads_dropped = 0
         self._in_order = RLock()  # numbers are given in the order of appending; reentrant: a finalizer may run while reading, print, and so record
         self._lock = Lock()
-        self._connections: deque[Connection] = deque(maxlen=1_000)
-        self._connection_numbers = itertools.count(1)
-        self._by_address: dict[Any, Connection] = {}
-        self._arrivals: dict[Any, Arrival] = {}  # by address, the newest of each
         self._subscriptions: tuple[weakref.ref[Subscription], ...] = ()  # replaced, never changed: taps read it while it grows
         self._someone_waits = False
 
@@ -335,61 +177,6 @@ class Timeline:
         size = size_bytes(text)
         self.recorder(connection, side, _describe_note)(text, (kind, size, details))
 
-    def open_connection(self, address: Any, *, name: str | None = None, path: str = "") -> Connection:
-        """The connection of the socket whose client end has ``address``: the client's end opens it, or the server's.
-
-        Whichever end asks first gives it the next number; the other end finds the same one.
-        """
-        with self._lock:
-            connection = self._by_address.get(address)
-            of_before = connection is not None and name is not None and connection.server_here  # a client asks before any server can know
-            if connection is None or not connection.open or of_before:
-                connection = self._by_address[address] = self._new_connection()
-                arrival = self._arrivals.get(address)
-                if arrival is not None and arrival.connection is None and connection.opened_seconds - arrival.at_seconds < _ARRIVAL_SECONDS:
-                    _join(arrival, connection)
-            if name is not None:
-                connection.name = name
-            connection.path = path or connection.path
-            return connection
-
-    def _new_connection(self) -> Connection:
-        connection = Connection(next(self._connection_numbers), opened_seconds=perf_counter() - self.began)
-        self._connections.append(connection)
-        return connection
-
-    def arrived(self, address: Any, process: str) -> Arrival:
-        """Note that a socket with this client's address was accepted just now, for ``process``; in the order of accepting.
-
-        A client of this kernel may open its connection before that or soon after. A connection of an earlier socket with
-        the same address is not taken for it: a client ends its connection before it gives its port back.
-        """
-        with self._lock:
-            before = self._arrivals.pop(address, None)
-            arrival = self._arrivals[address] = Arrival(address, process, perf_counter() - self.began)
-            if len(self._arrivals) > _ARRIVALS_MOST:
-                del self._arrivals[next(iter(self._arrivals))]
-            known = self._by_address.get(address)
-            if before is not None and before.connection is known and not before.reported:  # taken for that of a socket that spoke no WebSocket
-                before.connection, free = None, True
-            else:
-                free = known is not None and not known.server_here
-            if known is not None and known.open and free:
-                _join(arrival, known)
-            return arrival
-
-    def connection_of(self, arrival: Arrival) -> Connection:
-        """The connection of a socket, now that its process tells of one; it may have ended meanwhile. A stranger's gets its number here."""
-        with self._lock:
-            arrival.reported = True
-            if arrival.connection is None:
-                stranger = self._new_connection()
-                _join(arrival, stranger)
-                known = self._by_address.get(arrival.address)
-                if known is None or not known.open:
-                    self._by_address[arrival.address] = stranger
-            return arrival.connection
-
     def add(self, entry: Entry, connection: Connection | None) -> None:
         """Record an Entry that another process made: under the next number, but at its own time. From any thread."""
         payload = entry.payload if entry.payload is not None else b""
@@ -397,20 +184,7 @@ class Timeline:
         new = [0, entry.at_seconds + self.began, connection, entry.side, _describe_added, kept, replace(entry, payload=None if entry.payload is None else "")]
         self._append(new)
 
-    def end_connection(self, address: Any, connection: Connection) -> None:
-        """Say that one end of the socket is gone; safe to call from both ends."""
-        with self._lock:
-            if connection.ended_seconds is None:
-                connection.ended_seconds = perf_counter() - self.began
-            if self._by_address.get(address) is connection:
-                del self._by_address[address]
-
     # Reading: views call these, never the taps.
-
-    @property
-    def connections(self) -> list[Connection]:
-        """The newest 1,000 connections, oldest first."""
-        return list(self._connections)
 
     def entries(self, *, since: int = 0, connection: int | None = None) -> list[Entry]:
         """The Entries with a number above ``since``, in order; of one connection if asked for. From any thread."""
@@ -544,12 +318,6 @@ def _describe_note(payload: Any, more: tuple[str, int, dict[str, Any]]) -> dict[
 def _known_as(number: int | None, known: dict[int, Connection]) -> Connection | None:
     """The connection with this number; one that is no longer listed still has its number."""
     return None if number is None else known.setdefault(number, Connection(number))
-
-
-def _join(arrival: Arrival, connection: Connection) -> None:
-    """This socket is that connection."""
-    arrival.connection = connection
-    connection.process, connection.server_here, connection.report_due = arrival.process, True, True
 
 
 def _describe_added(kept: Any, entry: Entry) -> dict[str, Any]:

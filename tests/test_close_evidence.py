@@ -22,9 +22,9 @@ from websockets.exceptions import InvalidStatus
 
 from kit import Server, connect, serve
 from kit.closing import explain
+from kit.connection import Connection
 from kit.errors import HandshakeRefused
 from kit.evidence import settled
-from kit.timeline import Connection
 from tests.test_protocol_facts import FACTS, WAITS, Fact, app, in_a_test, over, seen_by_a_plain_client, seen_by_the_kits_client
 
 Eventually = Callable[..., Any]

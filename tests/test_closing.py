@@ -7,7 +7,7 @@ from websockets.frames import EXTERNAL_CLOSE_CODES
 
 from kit.close_codes import code_words, may_be_sent, name_of, status_words
 from kit.closing import Explanation, explain
-from kit.timeline import Connection
+from kit.connection import Connection
 
 
 def ended(**facts: object) -> Connection:

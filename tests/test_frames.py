@@ -8,7 +8,7 @@ import pytest
 from websockets.frames import Close, Frame, Opcode
 
 from kit.frames import CLOSE, FrameCutter, Pieces, close_payload, describe_frame, describe_request, describe_response, frame_bytes, payload_length
-from kit.timeline import PREVIEW_CHARACTERS, Payload
+from kit.payload import PREVIEW_CHARACTERS, Payload
 
 HEAD = b"GET /ws?room=1 HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nCookie: a=b\r\n\r\n"
 LENGTHS = [0, 1, 125, 126, 127, 4_095, 4_096, 65_535, 65_536, 200_000]

@@ -20,7 +20,8 @@ from fastapi import FastAPI, WebSocket
 
 from kit import Client, Server, connect, serve
 from kit.closing import explain
-from kit.timeline import Connection, Entry
+from kit.connection import Connection
+from kit.timeline import Entry
 from tests.apps import app as echo_app
 
 LIMIT_BYTES = 100_000

@@ -35,8 +35,8 @@ from websockets.exceptions import InvalidStatus, NegotiationError
 
 from kit import Server, connect, serve
 from kit.closing import explain
+from kit.connection import Connection
 from kit.errors import ConnectError, HandshakeRefused, UnsafeServerWarning
-from kit.timeline import Connection
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 LONG_REASON = "ä" * 62  # 124 bytes

@@ -14,10 +14,11 @@ import pytest
 from kit import Server, connect, serve
 from kit import recording as recording_module
 from kit.closing import explain
+from kit.connection import Connection
 from kit.conversation import Conversation
 from kit.errors import HandshakeRefused
 from kit.recording import FILE_LIMIT_BYTES, RecordingError, read_recording, safe_entries, write_recording
-from kit.timeline import Connection, Entry, Timeline
+from kit.timeline import Entry, Timeline
 from tests.apps import app
 
 HEAD = {"format": "websockets-from-both-sides", "version": 1, "began_at": 0, "entries_left_out": 0, "payloads_left_out": 0}

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from kit.payload import PREVIEW_CHARACTERS, Payload, size_bytes
 from kit.redaction import redact
-from kit.timeline import PREVIEW_CHARACTERS, Connection, Entry, Payload, Timeline, size_bytes
+from kit.timeline import Entry, Timeline
 
 
 def describe_payload(payload: object, more: object) -> dict:
@@ -54,29 +55,6 @@ def test_one_entry_is_found_by_its_number_while_it_stays() -> None:
     for word in "abcde":
         timeline.note(word)
     assert [getattr(timeline.entry(number), "text", None) for number in range(8)] == [None, None, None, "c", "d", "e", None, None]
-
-
-def test_both_ends_of_a_socket_find_the_same_connection() -> None:
-    timeline = Timeline()
-    address = ("127.0.0.1", 50_000)
-    server_end = timeline.open_connection(address)
-    assert (server_end.number, server_end.name, server_end.open) == (1, "stranger", True)
-    client_end = timeline.open_connection(address, name="Ana", path="/ws")
-    assert client_end is server_end
-    assert (server_end.name, server_end.path) == ("Ana", "/ws")
-    assert timeline.open_connection(("127.0.0.1", 50_001)).number == 2
-
-
-def test_an_address_that_is_used_again_is_a_new_connection() -> None:
-    timeline = Timeline()
-    first = timeline.open_connection("address")
-    timeline.end_connection("address", first)
-    timeline.end_connection("address", first)  # the other end says the same
-    assert not first.open
-    second = timeline.open_connection("address")
-    assert (second.number, second.open) == (2, True)
-    timeline.end_connection("address", first)  # a late goodbye of the old one must not end the new one
-    assert timeline.open_connection("address") is second
 
 
 def test_the_newest_entries_stay_and_the_others_are_counted() -> None:
@@ -248,13 +226,6 @@ def test_a_closed_or_forgotten_subscription_is_woken_no_more() -> None:
     assert wakes == []
 
 
-def test_only_the_newest_thousand_connections_are_listed_and_numbers_go_on() -> None:
-    timeline = Timeline()
-    for address in range(1_200):
-        timeline.end_connection(address, timeline.open_connection(address))
-    assert [connection.number for connection in timeline.connections] == list(range(201, 1_201))
-
-
 # Export and redaction.
 
 
@@ -310,10 +281,3 @@ def test_redacting_an_entry_leaves_the_original_as_it_was() -> None:
     entry = timeline.entries()[0]
     assert "abc123" not in entry.redacted().text
     assert entry.text == "token=abc123"
-
-
-def test_a_connection_is_open_until_it_has_an_end() -> None:
-    connection = Connection(7)
-    assert (connection.open, connection.number) == (True, 7)
-    connection.ended_seconds = 1.5
-    assert not connection.open

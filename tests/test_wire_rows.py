@@ -9,10 +9,11 @@ import pytest
 from websockets.frames import Close, Frame, Opcode
 from websockets.utils import accept_key
 
+from kit.connection import Connection
 from kit.frames import describe_frame, describe_request, describe_response
 from kit.json_tree import json_tree
 from kit.taps import WireTap
-from kit.timeline import Connection, Entry, Timeline
+from kit.timeline import Entry, Timeline
 from kit.wire_inspection import accept_steps, inspected, seen_words
 from kit.wire_rows import FrameRow, WireRows
 

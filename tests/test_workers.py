@@ -24,10 +24,10 @@ from websockets.asyncio.client import connect as websockets_connect
 import kit.workers.engine
 from kit import Client, Server, connect, explain, loops, read_recording, serve, stop_all, write_recording
 from kit.admission import notebook_pages
+from kit.connection import Connection
 from kit.conversation import Conversation
 from kit.errors import ConnectError, HandshakeRefused, KitError, ServerStartError
 from kit.evidence import settled
-from kit.timeline import Connection
 from tests.apps import app
 
 ROOT = Path(__file__).parent.parent

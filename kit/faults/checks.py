@@ -7,6 +7,7 @@ from typing import Any
 from starlette.websockets import WebSocketState
 
 from kit.client import Client
+from kit.pending import Pending
 
 __all__ = ["check_client", "check_connected"]
 
@@ -16,7 +17,7 @@ def check_client(client: Any, function: str) -> None:
     if isinstance(client, Client):
         return
     hint = f"Write: {function}(client, …)"
-    if type(client).__name__ == "_Connecting":
+    if isinstance(client, Pending):
         hint = "Did you forget await? Write: client = await connect(server, …)"
     elif isinstance(getattr(client, "client", None), Client):
         hint = f"It has one: write {function}(panel.client, …)"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from kit.panels.base import Panel
-from kit.server import Server, running_server
+from kit.registry import running_server
+from kit.server import Server
 
 __all__ = ["ServersPanel"]
 

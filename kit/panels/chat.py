@@ -12,6 +12,7 @@ from typing import Any
 
 from kit import closing, faults, loops
 from kit.client import Client
+from kit.connection import Connection
 from kit.errors import HandshakeRefused, KitError
 from kit.panels import fault_form, handshake_form, message_form
 from kit.panels.base import Panel, front_end
@@ -22,7 +23,7 @@ from kit.printable import visible
 from kit.recording import safe_entries
 from kit.redaction import redact
 from kit.server import Server
-from kit.timeline import Connection, Entry, Timeline
+from kit.timeline import Entry, Timeline
 
 __all__ = ["ChatPanel"]
 

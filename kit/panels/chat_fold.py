@@ -6,8 +6,10 @@ from collections import OrderedDict
 from typing import Any
 
 from kit import closing
+from kit.connection import Connection
+from kit.payload import PREVIEW_CHARACTERS
 from kit.printable import human_bytes, visible
-from kit.timeline import PREVIEW_CHARACTERS, Connection, Entry
+from kit.timeline import Entry
 
 __all__ = ["ChatFold", "ended_item"]
 

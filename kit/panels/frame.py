@@ -12,12 +12,13 @@ from typing import Any
 
 from kit import closing, loops
 from kit.client import Client
+from kit.connection import Connection
 from kit.panels.base import ListPanel, followed, front_end
 from kit.panels.snapshot import show_snapshot
 from kit.printable import visible
 from kit.recording import FILE_LIMIT_BYTES, RecordingError, RecordingReader, is_path, lines_of, read_recording, safe_entries, write_recording
 from kit.server import Server
-from kit.timeline import Connection, Entry, Timeline
+from kit.timeline import Entry, Timeline
 from kit.wire_inspection import inspected
 from kit.wire_rows import FrameRow, WireRows
 

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from kit import loops
+from kit.connection import Connection
 from kit.endpoints import Endpoint, Routing
 from kit.listing import Listing, code_of
 from kit.panels.base import front_end
@@ -18,7 +19,6 @@ from kit.printable import visible
 from kit.redaction import redact
 from kit.server import Server
 from kit.suspension import Suspension, suspensions_of, tasks_by_connection
-from kit.timeline import Connection
 from kit.watch import Blocked
 
 __all__ = ["HandlerPanel"]

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from kit import closing
+from kit.connection import Connection
 from kit.printable import visible
 from kit.suspension import Line, Suspension
-from kit.timeline import Connection
 from kit.waiting import plural, words_for
 
 __all__ = ["Endings", "Mark", "Stopwatch", "grouped", "marks_of", "name_of"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from kit.connection import Connection
 from kit.endpoints import Endpoint, Routing
 from kit.listing import Listing, code_of, listing_of
 from kit.suspension import Line
-from kit.timeline import Connection
 
 __all__ = ["Sections"]
 

@@ -12,7 +12,8 @@ from starlette.websockets import WebSocketState
 from kit import loops
 from kit.client import Client, connect
 from kit.errors import HandshakeRefused
-from kit.server import Server, running_server
+from kit.registry import running_server
+from kit.server import Server
 from kit.timeline import Timeline
 
 __all__ = ["Seat"]

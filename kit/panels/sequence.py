@@ -9,11 +9,12 @@ from collections.abc import Coroutine
 from typing import Any
 
 from kit import closing, loops
+from kit.connection import Connection
 from kit.panels.base import front_end
 from kit.panels.rows import RowsPanel
 from kit.printable import human_bytes, visible
 from kit.rows import Lane, Row
-from kit.timeline import Connection, Entry
+from kit.timeline import Entry
 
 __all__ = ["SequencePanel"]
 

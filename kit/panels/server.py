@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from kit import closing, loops
+from kit.connection import Connection
 from kit.errors import KitError
 from kit.evidence import settled
 from kit.panels.base import ListPanel, front_end
@@ -15,7 +16,7 @@ from kit.panels.snapshot import show_snapshot
 from kit.printable import quoted, visible
 from kit.recording import safe_entries
 from kit.server import Server
-from kit.timeline import Connection, Entry
+from kit.timeline import Entry
 
 __all__ = ["ServerPanel", "head_of"]
 

@@ -14,12 +14,13 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from websockets.client import ClientProtocol
 
 from kit.client import Client
+from kit.connection import Connection
 from kit.errors import KitError, ReceiveTimeout
 from kit.loops import Mailbox
 from kit.opening import QUEUE_MESSAGES, address_of
 from kit.server import Server
 from kit.taps import WireTap
-from kit.timeline import Connection, Entry
+from kit.timeline import Entry
 from kit.websocket_states import APPLICATION, CLIENT, Machine, judge_receive, judge_send
 from kit.wire import ClientWire
 

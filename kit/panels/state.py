@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import time
-from collections import OrderedDict, deque
 from collections.abc import Coroutine, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastapi import WebSocket
-from starlette.websockets import WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocketState
 
 from kit import closing, loops
 from kit.client import Client
@@ -20,17 +17,18 @@ from kit.errors import KitError, ReceiveTimeout
 from kit.panels.base import ListPanel, front_end
 from kit.panels.snapshot import show_snapshot
 from kit.panels.stage import Stage, stage_app
-from kit.printable import quoted, visible
+from kit.panels.state_marks import NOT_CONNECTED, drawn, state_of
+from kit.panels.state_rows import Log, Row, described, moved, row_of_the_client, short, shown
+from kit.printable import quoted
 from kit.redaction import redact
-from kit.server import Server, running_server, serve
+from kit.registry import running_server
+from kit.server import Server, serve
 from kit.timeline import Entry, Timeline
-from kit.websocket_states import APPLICATION, CALLS, CLIENT, Call, Machine, judge_receive, judge_send
+from kit.websocket_states import APPLICATION, CALLS, CLIENT
 
 __all__ = ["StatePanel"]
 
 _NAME = "state"
-_ROWS_LIMIT = 500
-_SHOWN_CHARACTERS = 120
 _CALLS = {call.key: call for call in CALLS}
 _UNREAD = "no answer: messages wait for the handler, so the server reads no further and has not seen the Close frame. The client dropped its socket"
 _NOT_CONNECTED = "nothing is connected. Press Connect, or run: await stage.connect()"
@@ -60,9 +58,7 @@ class StatePanel(ListPanel):
         self._changing = asyncio.Lock()  # one connect or stop at a time; both run on the clients' loop
         self._busy = ""
         self._numbers: set[int] = set()
-        self._rows: OrderedDict[str, dict[str, Any]] = OrderedDict()
-        self._unshown: deque[_Row] = deque(maxlen=_ROWS_LIMIT)  # what the log has to add or to change next
-        self._row_numbers = itertools.count(1)
+        self._log = Log()
         self._said: dict[str, Any] = {}
 
     @property
@@ -113,10 +109,10 @@ class StatePanel(ListPanel):
             WebSocketDisconnect: with 1006, when the client is gone.
             KitError: nothing is connected.
         """
-        with self._logged("handler", f"send({_shown(message)})") as row:
+        with self._logged("handler", f"send({shown(message)})") as row:
             if not isinstance(message, Mapping) or "type" not in message:
                 raise TypeError(f'send expects an ASGI message such as {{"type": "websocket.accept"}}, but got {message!r:.80}.')
-            row.result = _moved(APPLICATION, *await self.server.run(self._staged().send(message)))
+            row.result = moved(APPLICATION, *await self.server.run(self._staged().send(message)))
 
     async def receive(self, *, timeout: float | None = None) -> dict[str, Any]:
         """Make the raw call ``await websocket.receive()`` on the server's loop; returns the ASGI message.
@@ -130,13 +126,13 @@ class StatePanel(ListPanel):
             KitError: it was given up, or nothing is connected.
         """
         with self._logged("handler", "receive()", "waiting for a message") as row:
-            message, moved = await self.server.run(self._staged().receive(timeout))
-            row.result = f"{_shown(message)} · {_moved(CLIENT, *moved)}"
+            message, states = await self.server.run(self._staged().receive(timeout))
+            row.result = f"{shown(message)} · {moved(CLIENT, *states)}"
             return message
 
     async def client_says(self, message: str | bytes) -> None:
         """Let the client send a text or a binary message; returns once its frame is written."""
-        with self._logged("client", f"says {quoted(message) if isinstance(message, str) else _short(message)}") as row:
+        with self._logged("client", f"says {quoted(message) if isinstance(message, str) else short(message)}") as row:
             client = await self._open_client()
             await (client.send_text(message) if isinstance(message, str) else client.send_bytes(message))
             row.result = "sent; it waits on the server until the handler receives"
@@ -157,7 +153,7 @@ class StatePanel(ListPanel):
     def snapshot(self) -> None:
         """Put a static copy of the states and of the log into this cell's output, as HTML and text."""
         state = self._state()
-        lines = [("log", redact(f"+{row['at']:.3f} [{row['who']}] {row['call']} → {row['result']} {row['meaning']}".rstrip())) for row in self._sorted_rows()]
+        lines = [("log", redact(f"+{row['at']:.3f} [{row['who']}] {row['call']} → {row['result']} {row['meaning']}".rstrip())) for row in self._log.rows()]
         where = " · ".join(f"{attribute} {name or '–'}" for attribute, name in state["states"].items())
         show_snapshot(f"States of a WebSocket · {state['pill']} · {where}", lines)
 
@@ -188,7 +184,8 @@ class StatePanel(ListPanel):
         if self.server is None or running_server(_NAME) is not self.server:
             self.server = await serve(self._app, name=_NAME, port=0)
         if self.timeline is not self.server.timeline:
-            self.timeline, self._rows, self._numbers = self.server.timeline, OrderedDict(), set()
+            self.timeline, self._numbers = self.server.timeline, set()
+            self._log.clear()
         return self.server
 
     async def _stop(self) -> None:
@@ -248,19 +245,16 @@ class StatePanel(ListPanel):
         """Nothing more to show: the log has it."""
 
     def _begin(self) -> None:
-        for key in [key for key in self._rows if key.startswith("entry")]:
-            del self._rows[key]
+        self._log.forget_entries()
         self._said = {}
 
     def _reset(self) -> dict[str, Any]:
         calls = [{"key": call.key, "label": call.label, "madeBy": call.made_by} for call in CALLS]
-        return {"calls": calls, "machines": [_drawn(CLIENT), _drawn(APPLICATION)], "state": self._state(), "rows": self._sorted_rows()}
+        return {"calls": calls, "machines": [drawn(CLIENT), drawn(APPLICATION)], "state": self._state(), "rows": self._log.rows()}
 
     def _changes(self, entries: list[Entry], skipped: int) -> dict[str, Any] | None:
-        came = [row for row in map(_row_of_the_client, entries) if row and row["number"] in self._numbers]
-        rows = sorted([*came, *self._take_unshown()], key=lambda row: row["at"])
-        for row in rows:
-            self._keep(row)
+        came = [row for row in map(row_of_the_client, entries) if row and row["number"] in self._numbers]
+        rows = self._log.take(came)
         state = self._state()
         if not rows and state == self._said:
             return None
@@ -271,23 +265,14 @@ class StatePanel(ListPanel):
         """What is lit, marked and said now."""
         stage = self._stage
         serving = self.server is not None and self.server.state == "serving"
-        if stage is None or stage.websocket is None or not serving:
-            states, line = {CLIENT.attribute: "", APPLICATION.attribute: ""}, {"pill": "not connected", "tone": "muted", "headline": "", "why": ""}
-            shown = {"pill": "not connected", "tone": "muted", "connected": False, "number": None, "url": "", "last": None, "marks": {}}
-        else:
-            websocket, line = stage.websocket, _line(stage)
-            states = {CLIENT.attribute: websocket.client_state.name, APPLICATION.attribute: websocket.application_state.name}
-            pill, tone = ("handler parked", "good") if stage.connection.open else ("connection ended", "muted")
-            shown = {"pill": pill, "tone": tone, "connected": True, "number": stage.connection.number, "last": stage.last_move}
-            shown |= {"url": str(websocket.url), "marks": {call.key: _mark(stage, call) for call in CALLS}}
-        if self._busy:
-            shown |= {"pill": self._busy, "tone": "warning"}
-        return {**shown, "states": states, "line": line, "busy": bool(self._busy), "again": stage is not None}
+        state = state_of(stage) if stage is not None and stage.websocket is not None and serving else NOT_CONNECTED
+        busy = {"pill": self._busy, "tone": "warning"} if self._busy else {}
+        return {**state, **busy, "busy": bool(self._busy), "again": stage is not None}
 
     # The log.
 
     @contextlib.contextmanager
-    def _logged(self, who: str, call: str, result: str = "") -> Iterator[_Row]:
+    def _logged(self, who: str, call: str, result: str = "") -> Iterator[Row]:
         """A row of the log for what is done inside: what came of it, or the error that it raised."""
         if self.server is None and who != "panel":
             raise KitError(_NOT_CONNECTED)
@@ -297,7 +282,7 @@ class StatePanel(ListPanel):
             yield row
         except BaseException as error:
             row.tone = "warning" if type(error) in (asyncio.CancelledError, KitError, ReceiveTimeout) else "bad"
-            row.result, row.meaning = _described(error), " ".join(getattr(error, "__notes__", ()))
+            row.result, row.meaning = described(error), " ".join(getattr(error, "__notes__", ()))
             raise
         else:
             row.tone = "plain"
@@ -305,16 +290,15 @@ class StatePanel(ListPanel):
             self._put(row)
 
     def _note_foreign_call(self, verb: str, message: Mapping[str, Any]) -> None:
-        call, result = ("receive()", _shown(message)) if verb == "receive" else (f"send({_shown(message)})", "passed on")
+        call, result = ("receive()", shown(message)) if verb == "receive" else (f"send({shown(message)})", "passed on")
         self._put(self._new_row("handler", call, result, "Called past this panel."))
 
-    def _new_row(self, who: str, call: str, result: str = "", meaning: str = "", tone: str = "plain") -> _Row:
-        at = time.perf_counter() - self.timeline.began
-        return _Row(f"call {next(self._row_numbers)}", at, who, call, result, meaning, tone)
+    def _new_row(self, who: str, call: str, result: str = "", meaning: str = "", tone: str = "plain") -> Row:
+        return self._log.new(time.perf_counter() - self.timeline.began, who, call, result, meaning, tone)
 
-    def _put(self, row: _Row) -> None:
+    def _put(self, row: Row) -> None:
         """Show a row that is new or has changed; from any loop."""
-        self._unshown.append(row)
+        self._log.put(row)
         loops.panels().call_soon(self._show)
 
     def _show(self) -> None:
@@ -324,19 +308,6 @@ class StatePanel(ListPanel):
         else:
             self._changes([], 0)
 
-    def _take_unshown(self) -> Iterator[dict[str, Any]]:
-        while self._unshown:
-            row = self._unshown.popleft()
-            yield {**asdict(row), **{key: visible(getattr(row, key)) for key in ("call", "result", "meaning")}}
-
-    def _keep(self, row: dict[str, Any]) -> None:
-        self._rows[row["id"]] = row
-        while len(self._rows) > _ROWS_LIMIT:
-            self._rows.popitem(last=False)
-
-    def _sorted_rows(self) -> list[dict[str, Any]]:
-        return sorted(self._rows.values(), key=lambda row: row["at"])
-
     def _set_busy(self, busy: str) -> None:
         self._busy = busy
         self._refresh()
@@ -344,95 +315,3 @@ class StatePanel(ListPanel):
     def _refresh(self) -> None:
         """Tell the state; from any loop."""
         loops.panels().call_soon(lambda: self._tell({"state": self._state()}))
-
-
-@dataclass
-class _Row:
-    """One row of the log."""
-
-    id: str
-    at: float
-    who: str
-    call: str
-    result: str = ""
-    meaning: str = ""
-    tone: str = "plain"
-
-
-def _mark(stage: Stage, call: Call) -> tuple[str, str]:
-    """How a call is marked now, and in which tone."""
-    websocket = stage.websocket
-    if call.message is None:
-        verdict = judge_receive(websocket.client_state.name)
-    else:
-        verdict = judge_send(websocket.application_state.name, call.message, client_gone=not stage.connection.open)
-    if call.message is None and stage.waits:
-        return "waiting, press to give up", "warning"
-    if not verdict.legal:
-        return "illegal now", "muted"
-    return ("legal, client gone", "warning") if verdict.error else ("legal", "good")
-
-
-def _line(stage: Stage) -> dict[str, str]:
-    """The client's end in words."""
-    connection = stage.connection
-    if connection.refused_status is not None or not connection.open:
-        why = closing.explain(connection)
-        return {"pill": why.pill, "tone": why.severity, "headline": visible(why.headline), "why": visible(f"{why.sentence} {why.advice}".strip())}
-    if not stage.wire.handshake.done():
-        waits = "The handler has its handshake: accept it, close it, or answer with HTTP."
-        return {"pill": "waits for an answer", "tone": "warning", "headline": "", "why": waits}
-    return {"pill": "open", "tone": "good", "headline": "", "why": "Its handshake was accepted: both ends may send."}
-
-
-def _drawn(machine: Machine) -> dict[str, Any]:
-    """A machine as its front end draws it, its arrows as (before, label, after)."""
-    labels = {
-        (arrow.before, arrow.after): arrow.message_type.removeprefix("websocket.") + (", more_body" if arrow.more_body else "") for arrow in machine.transitions
-    }
-    if machine is APPLICATION:
-        labels["CONNECTED", "DISCONNECTED"] += " or OSError"  # no message, but it moves the state all the same
-    arrows = [(before, label, after) for (before, after), label in labels.items()]
-    return {"attribute": machine.attribute, "movedBy": machine.moved_by, "states": machine.states, "arrows": arrows}
-
-
-def _row_of_the_client(entry: Entry) -> dict[str, Any] | None:
-    """A row for what reached the client, as its end recorded it."""
-    if entry.side != "client":
-        return None
-    if entry.kind == "response":
-        got = f"HTTP {entry.text}"
-    elif entry.kind == "frame-in" and entry.details["opcode"] == "TEXT":
-        got = f"text {quoted(entry.text)}"
-    elif entry.kind == "frame-in" and entry.details["opcode"] == "BINARY":
-        got = f"bytes {entry.text[:60]}"
-    elif entry.kind == "frame-in" and entry.details["opcode"] == "CLOSE":
-        got = f"Close {entry.details['code']} {quoted(entry.details['reason'])}"
-    else:
-        return None
-    return {**asdict(_Row(f"entry {entry.number}", entry.at_seconds, "client", f"gets {visible(got)}")), "number": entry.connection}
-
-
-def _moved(machine: Machine, before: str, after: str) -> str:
-    return f"{machine.attribute} {before} → {after}" if before != after else f"{machine.attribute} stays {after}"
-
-
-def _described(error: BaseException) -> str:
-    """An exception as type and text, exactly as it was raised."""
-    name = type(error).__name__
-    if type(error) is WebSocketDisconnect:
-        return f"{name}(code={error.code}, reason={error.reason!r})"
-    return f"{name}: {error}" if str(error) else name
-
-
-def _shown(message: Any) -> str:
-    """An ASGI message as Python writes it, its long values cut."""
-    if not isinstance(message, Mapping):
-        return _short(message)
-    return "{" + ", ".join(f"{key!r}: {_short(value)}" for key, value in message.items()) + "}"
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, (str, bytes)) and len(value) > _SHOWN_CHARACTERS:
-        return f"{value[:_SHOWN_CHARACTERS]!r}… {len(value):,} in all"
-    return repr(value)

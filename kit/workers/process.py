@@ -16,10 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kit.connection import Connection
 from kit.errors import ServerStartError
 from kit.recording_form import RecordingError
 from kit.source import Place
-from kit.timeline import Connection, Timeline
+from kit.timeline import Timeline
 from kit.watch import BLOCKED_AFTER_SECONDS, Blocked
 from kit.workers.lines import LINE_CHARACTERS, Lines, Output
 from kit.workers.retelling import Retelling, told_in

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from kit.connection import Connection
 from kit.recording import plain_entry
-from kit.timeline import Connection, Entry, Timeline
+from kit.timeline import Entry, Timeline
 
 __all__ = ["Relay", "RelayedTimeline", "line_of"]
 

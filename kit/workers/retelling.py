@@ -9,8 +9,11 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import Any
 
+from kit.connection import Connection
+from kit.connection_book import Arrival
+from kit.payload import size_bytes
 from kit.recording_form import RecordingError, changes_from, entry_from, expect
-from kit.timeline import Arrival, Connection, Entry, Timeline, size_bytes
+from kit.timeline import Entry, Timeline
 
 __all__ = ["Retelling", "told_in"]
 

@@ -17,9 +17,9 @@ from playwright.async_api import Browser, Page
 from kit import Server, connect, serve
 from kit.close_codes import may_be_sent
 from kit.closing import explain
+from kit.connection import Connection
 from kit.errors import HandshakeRefused
 from kit.evidence import settled
-from kit.timeline import Connection
 from tests.test_protocol_facts import FACTS, Fact, over, seen_by_the_kits_client
 from tests.test_protocol_facts import app as facts
 

@@ -43,7 +43,7 @@ async def test_nothing_is_connected_by_being_displayed(open_notebook: OpenNotebo
         await expect(panel.get_by_role("status", name="client_state")).to_have_text("no WebSocket yet")
         await expect(panel.get_by_role("log")).to_contain_text("Press Connect, or run await stage.connect()")
         await expect(panel.locator("[aria-current]")).to_have_count(0)
-        assert await notebook.execute("from kit.server import running_server; print(running_server('state'), stage.websocket)") == "None None"
+        assert await notebook.execute("from kit.registry import running_server; print(running_server('state'), stage.websocket)") == "None None"
         assert notebook.page_errors == []
 
 

@@ -45,9 +45,9 @@ async def test_connections_log_rows_and_lanes_say_their_process(server: Server, 
     async with connect(server, "/ws", name="Ana") as ana, connect(server, "/ws", name="Ben") as ben:
         await eventually(lambda: [row["process"] for row in log.state.get("connections", ())] == ["process 1", "process 2"])
         await eventually(lambda: {(row["number"], row["process"]) for row in log.shown if row["mark"] == "print"} == {(1, "process 1"), (2, "process 2")})
-        lanes = {lane["n"]: lane.get("process") for message in sequence.messages for lane in message.get("lanes", ())}
-        assert lanes == {ana.number: "process 1", ben.number: "process 2"}
-        (key,) = [row["key"] for row in sequence.shown if row["kind"] == "print" and row["n"] == ben.number]
+        lanes = {ana.number: "process 1", ben.number: "process 2"}
+        await eventually(lambda: {lane["n"]: lane.get("process") for message in sequence.messages for lane in message.get("lanes", ())} == lanes)
+        (key,) = await eventually(lambda: [row["key"] for row in sequence.shown if row["kind"] == "print" and row["n"] == ben.number])
         assert ("process", "process 2") in await panels[1].inspect(key)
         os.kill(server.processes[0].pid, signal.SIGKILL)
         await eventually(lambda: log.state["pill"] == "1 of 2 processes")

@@ -171,7 +171,7 @@ async def test_a_message_that_arrived_waits_for_receive(show: Show, eventually: 
             (row,) = rows(front_end, label="“anybody?”")
             assert in_order(row, "client", "wire")
             assert "handler" not in row
-            server._loop.call_soon(waiting.state.go.set)
+            server._life.loop.call_soon(waiting.state.go.set)
             await eventually(lambda: rows(front_end, label="“anybody?”")[0].get("handler"))
             assert "waits" not in rows(front_end, label="“anybody?”")[0]
 

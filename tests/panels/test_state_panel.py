@@ -16,7 +16,7 @@ from websockets.exceptions import InvalidStatus
 from kit import stop_all
 from kit.errors import KitError, LoopStopped, ReceiveTimeout
 from kit.panels.state import StatePanel
-from kit.server import running_server
+from kit.registry import running_server
 from tests.panels.conftest import FrontEnd
 
 Show = Callable[[Any], FrontEnd]
@@ -431,7 +431,7 @@ async def test_its_snapshot_is_static_and_has_no_secrets(stage: StatePanel, monk
     monkeypatch.setattr("kit.panels.snapshot.display", lambda data, raw: shown.append(data))
     await waiting(stage)
     await stage.send({"type": "websocket.send", "text": "<img src=x> token=spring-rain"})
-    await eventually(lambda: any("img" in row["call"] for row in stage._rows.values()))
+    await eventually(lambda: any("img" in row["call"] for row in stage._log.rows()))
     stage.snapshot()
     html, text = shown[0]["text/html"], shown[0]["text/plain"]
     assert "client_state CONNECTED · application_state CONNECTED" in text

@@ -1,0 +1,98 @@
+"""A server whose loop is blocked says where, and nobody else's work is called blocked."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from fastapi import FastAPI, WebSocket
+
+from kit import connect, serve
+from tests.apps import app
+from tests.server.apps import BLOCKS, STUBBORN, stopping_app
+
+
+@pytest.mark.needs_a_thread(BLOCKS)
+async def test_a_blocked_loop_is_noticed_with_its_place_and_connection(eventually: Callable) -> None:
+    pausing = FastAPI()
+
+    @pausing.websocket("/ws")
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.accept()
+        async for _ in websocket.iter_text():
+            time.sleep(1.2)  # the line that blocks  # noqa: ASYNC251
+            await websocket.send_text("awake")
+
+    async with serve(pausing, port=0) as server, connect(server, "/ws"), connect(server, "/ws") as client:
+        assert server.blocked is None
+        assert server.statistics().blocked_seconds == 0
+        await client.send_text("block")
+        found = await eventually(lambda: server.blocked)
+        assert (found.connection, found.place.function) == (2, "handler")
+        assert found.place.code.startswith("time.sleep(1.2)  # the line that blocks")
+        assert found.since_seconds > 0
+        assert server.statistics().blocked_seconds > 0
+        assert await client.receive_text(timeout=5.0) == "awake"
+        await eventually(lambda: server.blocked is None)
+        await eventually(lambda: any(e.details.get("what") == "unblocked" for e in server.timeline.entries()))
+        (notice,) = [e for e in server.timeline.entries() if e.details.get("what") == "blocked"]
+        assert notice.details["number"] == 2
+        assert "the line that blocks" in notice.text
+
+
+async def test_a_loop_that_is_only_busy_is_not_called_blocked() -> None:
+    """It works hard for a second, but lets others have their turn in between."""
+    busy = FastAPI()
+
+    @busy.websocket("/ws")
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.accept()
+        for _ in range(20):
+            until = time.monotonic() + 0.05
+            while time.monotonic() < until:
+                pass
+            await asyncio.sleep(0)
+        await websocket.send_text("done")
+
+    async with serve(busy, port=0) as server, connect(server, "/ws") as client:
+        assert await client.receive_text(timeout=10.0) == "done"
+        assert [e.text for e in server.timeline.entries() if e.details.get("what") == "blocked"] == []
+
+
+@pytest.mark.needs_a_thread(STUBBORN)
+async def test_a_handler_that_refuses_to_end_writes_nothing_into_a_passing_cell(capfd: pytest.CaptureFixture[str]) -> None:
+    """It is destroyed with its loop; uvicorn calls that an exception in the application, and nobody has asked."""
+    server = await serve(stopping_app(), port=0)
+    client = await connect(server, "/stubborn")
+    await server.stop()
+    await client.close()
+    gc.collect()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.needs_a_thread(BLOCKS)
+async def test_a_cell_that_blocks_does_not_delay_an_echo() -> None:
+    """Another client, in a thread of its own, gets its echoes while this loop sleeps for a second."""
+    async with serve(app, port=0) as server:
+
+        async def echoes() -> list[float]:
+            trips = []
+            async with connect(server, "/ws") as client:
+                for _ in range(50):
+                    began = time.monotonic()
+                    await client.send_text("x")
+                    await client.receive_text(timeout=5.0)
+                    trips.append(time.monotonic() - began)
+            return trips
+
+        trips: list[float] = []
+        thread = threading.Thread(target=lambda: trips.extend(asyncio.run(echoes())))
+        thread.start()
+        while thread.is_alive():
+            time.sleep(1.0)  # the cell blocks its own loop  # noqa: ASYNC251
+        assert len(trips) == 50
+        assert max(trips) < 0.5

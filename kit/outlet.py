@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kit.frames import PreparedFrame, describe_frame
+from kit.payload import PREVIEW_CHARACTERS, Payload
 from kit.printable import human_bytes, quoted
-from kit.timeline import PREVIEW_CHARACTERS, Payload, Timeline
+from kit.timeline import Timeline
 
 if TYPE_CHECKING:
     from kit.taps import WireTap

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
+from kit.errors import KitError
+
 __all__ = ["Pending"]
 
 T = TypeVar("T")
@@ -28,15 +30,22 @@ class Pending(Generic[T]):
         self._opened: list[T] = []
 
     def __await__(self) -> Generator[Any, None, T]:
-        return self._opening().__await__()
+        return self._open().__await__()
 
     async def __aenter__(self) -> T:
-        opened = await self._opening()
+        opened = await self._open()
         self._opened.append(opened)
         return opened
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._closing(self._opened.pop())
+
+    async def _open(self) -> T:
+        """What goes wrong on purpose is told without the kit's own lines, between which the reader's would be lost."""
+        try:
+            return await self._opening()
+        except KitError as error:
+            raise error.with_traceback(None) from error.__cause__
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"{self._not_yet}, so it has no {name!r}. Did you forget await? Write: {self._advice}")

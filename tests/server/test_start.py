@@ -8,7 +8,9 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 from fastapi import FastAPI, WebSocket
@@ -268,3 +270,11 @@ async def test_a_failed_start_does_not_change_what_port_none_means() -> None:
         await serve(app, port=other.getsockname()[1])
     server = await serve(app)
     assert 8000 <= server.port <= 8100
+
+
+async def test_a_refusal_is_told_with_the_readers_line_and_hardly_any_of_the_kits() -> None:
+    """A reader who has to scroll past the kit's own lines never reaches the sentence that helps."""
+    with pytest.raises(ServerStartError) as refused:
+        await serve("no_such_module:app", port=0)
+    files = [Path(frame.filename).name for frame in traceback.extract_tb(refused.value.__traceback__)]
+    assert files == [Path(__file__).name, "pending.py"]

@@ -45,7 +45,7 @@ _CODES = {
     1010: CodeWords("mandatory extension", "the client needs an extension that the server did not offer", "Switch that extension on at the server."),
     1011: CodeWords("internal error", "the server failed, or a ping got no answer in time", "Look for an error in the server's log."),
     1012: CodeWords("service restart", "the server is being restarted; connect again", "Connect again."),
-    1013: CodeWords("try again later", "the server has too much to do", "Wait a little, then connect again."),
+    1013: CodeWords("try again later", "the server has too much to do, or this client took its messages too slowly", "Wait a little, then connect again."),
     1014: CodeWords("bad gateway", "a proxy got no valid answer from the server behind it", "See whether the server behind the proxy runs."),
     1015: CodeWords("TLS handshake failed", "no secure connection came about; this number is never sent", "Check the certificate."),
     3000: CodeWords("unauthorized", "the server wants to know who is calling", "Bring a token or a cookie."),

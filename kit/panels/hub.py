@@ -30,7 +30,7 @@ _ROOMS_SHOWN = 100
 _MEMBERS_SHOWN = 200
 _ASK_SECONDS = 20.0  # between two questions who is in the chosen room elsewhere: the hub follows a room for longer than that
 _LEFT_SECONDS = 3.0  # for how long one that left of its own accord is still shown
-_LET_GO_SECONDS = 600.0  # and one that the hub let go, or that missed something: why is worth reading
+_LET_GO_SHOWN = 20  # of those that the hub let go, or that missed something, the last: why is worth reading
 
 
 class HubPanel(Panel):
@@ -150,7 +150,7 @@ class HubPanel(Panel):
     def _look(self) -> None:
         """Take a snapshot of the hub, and note when those who are gone were first missed."""
         first, self._seen = self._seen is None, self.hub.statistics()
-        long_ago = -_LET_GO_SECONDS if first else 0.0  # who left before the panel was there is not news
+        long_ago = -_LEFT_SECONDS if first else 0.0  # who left before the panel was there is not news
         now = time.monotonic()
         self._left_at = {queue.id: self._left_at.get(queue.id, now + long_ago) for _, queue in self._seen.left}
         if self._chosen is None and self._seen.rooms:
@@ -176,10 +176,13 @@ class HubPanel(Panel):
     def _members_of(self, room: RoomStatistics | None) -> list[dict[str, Any]]:
         """Who is in the chosen room, here and elsewhere, then who was until a moment ago."""
         here = [member_row(queue) for queue in in_order(room.queues if room else ())]
-        gone = [member_row(queue, gone=True) for name, queue in self._seen.left if name == self._chosen and self._still_shown(queue)]
         elsewhere = [elsewhere_row(present) for present in (room.others if room else ())]
-        return [*here, *elsewhere, *reversed(gone)][:_MEMBERS_SHOWN]
+        gone = [member_row(queue, gone=True) for queue in self._gone()]
+        return [*here, *elsewhere, *gone][:_MEMBERS_SHOWN]
 
-    def _still_shown(self, queue: QueueStatistics) -> bool:
-        of_its_own_accord = queue.ended in (None, "it left") and not queue.dropped
-        return time.monotonic() - self._left_at.get(queue.id, 0.0) < (_LEFT_SECONDS if of_its_own_accord else _LET_GO_SECONDS)
+    def _gone(self) -> list[QueueStatistics]:
+        """Who was in the chosen room and is worth showing, the last one first."""
+        left = [queue for name, queue in reversed(self._seen.left) if name == self._chosen]
+        let_go = [queue for queue in left if queue.dropped or queue.ended not in (None, "it left")][:_LET_GO_SHOWN]
+        now = time.monotonic()
+        return [queue for queue in left if queue in let_go or now - self._left_at[queue.id] < _LEFT_SECONDS]

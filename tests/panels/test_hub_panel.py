@@ -153,6 +153,11 @@ async def test_whom_the_hub_lets_go_is_still_shown_with_the_reason(show: Show, e
         assert (seen.members["Ana"]["state"], seen.members["Ana"]["tone"]) == ("ended", "bad")
         assert seen.members["Ana"]["reason"].startswith(("too slow: ", "stuck: "))
         assert seen.newest("room")["hint"] == "Nobody of this hub is in “lobby” now. Whoever joins it appears here."
+        later = HubPanel(hub)
+        later.choose("lobby")
+        seen_later = Seen(show(later))
+        await eventually(lambda: "Ana" in seen_later.members)
+        assert seen_later.members["Ana"]["reason"] == seen.members["Ana"]["reason"], "why is worth reading whenever somebody looks"
 
 
 async def test_who_left_fades_and_is_gone_after_a_moment(monkeypatch: pytest.MonkeyPatch, show: Show, eventually: Eventually) -> None:

@@ -55,7 +55,7 @@ async def test_rooms_queues_and_endings_are_shown_live_and_chosen_by_mouse_keybo
         await expect(panel.get_by_role("status", name="broker")).to_have_text("connected")
         await expect(panel).to_contain_text('async with hub.join(websocket, "lobby", name="Ana"):')
         await notebook.execute(JOIN)
-        await expect(row_of(panel, "Rooms", "lobby").get_by_role("cell")).to_have_text(["2", "0", "1", "1", "0", "0", "1"])
+        await expect(row_of(panel, "Rooms", "lobby").get_by_role("cell")).to_have_text(["2", "0", "0", "1", "1", "0", "0", "1"])
         await expect(row_of(panel, "Members", "Ben")).to_contain_text("nothing waits")
         await expect(row_of(panel, "Members", "Ben")).to_contain_text("block")
         await notebook.execute(SLOW)

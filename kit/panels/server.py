@@ -81,7 +81,7 @@ class ServerPanel(ServersPanel, ListPanel):
     def _state(self) -> dict[str, Any]:
         """The header and the table of connections."""
         server, blocked = self.server, self.server.blocked
-        where = f"Blocked for {blocked.since_seconds:.1f} s: nothing else is served until this line ends. {visible(str(blocked.place))}" if blocked else ""
+        where = f"Blocked for {blocked.since_seconds:.1f} s: nothing else is served until this line ends. {visible(str(blocked.place))}" if blocked and blocked.place else ""
         return {
             **head_of(server),
             "blocked": where,
@@ -102,9 +102,10 @@ def head_of(server: Server) -> dict[str, Any]:
 def _state_of(server: Server) -> tuple[str, str]:
     """A server's state in a word or two, and its tone."""
     processes, serving = server.processes, server.state == "serving"
-    left = sum(process.state != "ended" for process in processes)
+    left = sum(process.state == "serving" for process in processes)
     if serving and left < len(processes):
-        return (f"{left} of {len(processes)} processes", "warning") if left else ("no process left", "bad")
+        none_left = "no process left" if all(process.state == "ended" for process in processes) else "no process answers"
+        return (f"{left} of {len(processes)} processes", "warning") if left else (none_left, "bad")
     return ("blocked", "bad") if server.blocked else (server.state, "good" if serving else "muted")
 
 

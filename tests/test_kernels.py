@@ -138,3 +138,30 @@ def test_a_kernel_leaves_quickly_with(one_file: Callable, what: str) -> None:
     assert result.returncode == 0
     assert result.stderr == ""
     assert left_seconds < 4.5
+
+
+FORKING = """
+    import asyncio, os, sys
+    from kit import connect, serve
+
+    async def main():
+        async with serve({app}, port=0) as server, connect(server, "/ws") as client:
+            pid = os.fork()
+            if pid == 0:
+                sys.exit(0)
+            while os.waitpid(pid, os.WNOHANG) == (0, 0):
+                await asyncio.sleep(0.05)
+            await client.send_text("hi")
+            assert await client.receive_text(timeout=5) == "hi"
+            async with connect(server, "/ws"):
+                print("both go on")
+
+    from tests.apps import app
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("which", ["app", "'tests.apps:app'"])
+def test_a_forked_process_that_exits_leaves_the_kernels_server_alone(one_file: Callable[..., subprocess.CompletedProcess[str]], which: str) -> None:
+    done = one_file(FORKING.format(app=which))
+    assert done.stdout == "both go on\n", done.stderr

@@ -298,7 +298,8 @@ class WorkerProcess:
         try:
             self._take(*told_in(line))
         except (RecordingError, KeyError, TypeError, ValueError) as error:
-            self._timeline.note(f"{self._label} told something that makes no sense here: {str(error).removesuffix(FIX)[:300].strip()}", what="unreadable", process=self._label)
+            why = str(error).removesuffix(FIX)[:300].strip()
+            self._timeline.note(f"{self._label} told something that makes no sense here: {why}", what="unreadable", process=self._label)
 
     def _take(self, kind: str, value: Any) -> None:
         if kind == "batch":

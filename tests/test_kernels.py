@@ -143,21 +143,26 @@ def test_a_kernel_leaves_quickly_with(one_file: Callable, what: str) -> None:
 FORKING = """
     import asyncio, os, sys
     from kit import connect, serve
-
-    async def main():
-        async with serve({app}, port=0) as server, connect(server, "/ws") as client:
-            pid = os.fork()
-            if pid == 0:
-                sys.exit(0)
-            while os.waitpid(pid, os.WNOHANG) == (0, 0):
-                await asyncio.sleep(0.05)
-            await client.send_text("hi")
-            assert await client.receive_text(timeout=5) == "hi"
-            async with connect(server, "/ws"):
-                print("both go on")
-
     from tests.apps import app
-    asyncio.run(main())
+
+    async def begin():
+        server = await serve({app}, port=0)
+        return server, await connect(server, "/ws")
+
+    async def go_on(server, client):
+        await client.send_text("hi")
+        assert await client.receive_text(timeout=5) == "hi"
+        async with connect(server, "/ws"):
+            print("both go on")
+        await client.close()
+        await server.stop()
+
+    both = asyncio.run(begin())
+    pid = os.fork()
+    if pid == 0:
+        sys.exit(0)
+    os.waitpid(pid, 0)
+    asyncio.run(go_on(*both))
 """
 
 

@@ -192,8 +192,8 @@ class Workers:
     def _say_who_answers(self, said: str, worker: WorkerProcess) -> None:
         """A process has stopped answering, or answers again."""
         answering = [other.process.label for other in self._workers if other.serves]
-        wait = "no process answers: they wait." if self._takers() else "none is left that takes them: they are closed at once."
-        then = f"New connections go to {' and '.join(answering)}." if answering else f"New connections: {wait}"
+        nobody = "New connections wait: no process answers." if self._takers() else "New connections are closed at once: no process takes them."
+        then = f"New connections go to {' and '.join(answering)}." if answering else nobody
         self._timeline.note(f"{said}. {then}", what="answering" if worker.serves else "not-answering", process=worker.process.label)
 
     def _ended(self, worker: WorkerProcess, how: str) -> None:

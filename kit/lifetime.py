@@ -31,7 +31,7 @@ class HandlerStopped(BaseException):
 class Lifetime:
     """What a server is made of while it lives: a socket, a loop, an engine that serves the app on it, and a watch over the loop.
 
-    `start` and `stop` belong to the background loop, where one server at a time is started or stopped; what only reads
+    `start` and `stop` belong to the background loop, where of each name one server at a time is started or stopped; what only reads
     may be called from any thread.
 
     Args:

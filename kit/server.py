@@ -163,7 +163,7 @@ class Server:
 
         Safe to call twice, from any thread or loop. Cancelling it leaves the server stopping in the background.
         """
-        place = await asyncio.shield(loops.background().run(one_at_a_time(self._life.stop, code, within_seconds)))
+        place = await asyncio.shield(loops.background().run(one_at_a_time(self.name, self._life.stop, code, within_seconds)))
         if place is not None:
             text = f"server {self.name!r} is stopped and port {self.port} is free, but its thread is still in {place}. It ends when that call returns."
             warnings.warn(text, StillBlockedWarning, stacklevel=2)
@@ -266,7 +266,7 @@ def serve(
             recording=recording,
         )
         was_there = name in servers
-        server = await loops.background().run(one_at_a_time(_replace, plan))
+        server = await loops.background().run(one_at_a_time(name, _replace, plan))
         if port is None and server.port != FIRST_PORT and not was_there:
             print(f"Server {name!r} is at {server.url}.")
         return server

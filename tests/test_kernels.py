@@ -138,3 +138,35 @@ def test_a_kernel_leaves_quickly_with(one_file: Callable, what: str) -> None:
     assert result.returncode == 0
     assert result.stderr == ""
     assert left_seconds < 4.5
+
+
+FORKING = """
+    import asyncio, os, sys
+    from kit import connect, serve
+    from tests.apps import app
+
+    async def begin():
+        server = await serve({app}, port=0)
+        return server, await connect(server, "/ws")
+
+    async def go_on(server, client):
+        await client.send_text("hi")
+        assert await client.receive_text(timeout=5) == "hi"
+        async with connect(server, "/ws"):
+            print("both go on")
+        await client.close()
+        await server.stop()
+
+    both = asyncio.run(begin())
+    pid = os.fork()
+    if pid == 0:
+        sys.exit(0)
+    os.waitpid(pid, 0)
+    asyncio.run(go_on(*both))
+"""
+
+
+@pytest.mark.parametrize("which", ["app", "'tests.apps:app'"])
+def test_a_forked_process_that_exits_leaves_the_kernels_server_alone(one_file: Callable[..., subprocess.CompletedProcess[str]], which: str) -> None:
+    done = one_file(FORKING.format(app=which))
+    assert done.stdout == "both go on\n", done.stderr

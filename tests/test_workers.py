@@ -35,7 +35,7 @@ T = TypeVar("T")
 Eventually = Callable[..., Any]
 
 TOWN = """
-    import asyncio, logging, os, sys, threading, time
+    import asyncio, logging, os, re, subprocess, sys, threading, time
     from starlette.applications import Starlette
     from starlette.routing import WebSocketRoute
 
@@ -68,7 +68,29 @@ TOWN = """
         await websocket.receive_text()
         os._exit(3)
 
-    app = Starlette(routes=[WebSocketRoute(f"/{handler.__name__}", handler) for handler in (pid, say, noise, block, leave)])
+    async def hold(websocket):
+        await websocket.accept()
+        await websocket.receive_text()
+        re.match("(a*)*b", "a" * 26)  # one call that never lets another thread run, for some seconds
+        await websocket.send_text("over")
+
+    async def cut(websocket):
+        await websocket.accept()
+        await websocket.receive_text()
+        os.close(int(sys.argv[1]))  # the control channel
+        await websocket.receive()
+
+    async def child(websocket):
+        await websocket.accept()
+        await websocket.send_text(str(subprocess.Popen(["sleep", "60"]).pid))
+        await websocket.receive()
+
+    async def garble(websocket):
+        await websocket.accept()
+        os.write(int(sys.argv[2]), b'{"batch": 5}\\n')  # the pipe to the kernel
+        await websocket.receive()
+
+    app = Starlette(routes=[WebSocketRoute(f"/{handler.__name__}", handler) for handler in (pid, say, noise, block, leave, hold, cut, child, garble)])
 """
 
 
@@ -185,6 +207,16 @@ async def seen(server: Server, path: str = "/pid") -> tuple[Client, int]:
     return client, int(await client.receive_text(timeout=5))
 
 
+async def come_to(server: Server, times: int) -> list[int]:
+    """The processes that so many clients come to, one after the other."""
+    found = []
+    for _ in range(times):
+        client, pid = await seen(server)
+        await client.close()
+        found.append(pid)
+    return found
+
+
 def told(server: Server, **wanted: Any) -> list[str]:
     """The texts of the Entries that have these attributes or details."""
     return [entry.text for entry in server.timeline.entries() if all(getattr(entry, k, entry.details.get(k)) == v for k, v in wanted.items())]
@@ -288,6 +320,13 @@ async def test_what_is_printed_and_logged_is_in_the_timeline(calm_town: Server, 
     await client.close()
 
 
+async def test_what_a_process_tells_that_makes_no_sense_is_said(calm_town: Server, eventually: Eventually) -> None:
+    client = await connect(calm_town, "/garble")
+    (notice,) = await eventually(lambda: told(calm_town, what="unreadable"))
+    assert notice == f"{client.connection.process} told something that makes no sense here: expected a batch, got 5."
+    await client.close()
+
+
 # Every end is explained as that of a server in a thread.
 
 REFUSALS = ["/refuse/closing", "/refuse/policy", "/refuse/http", "/refuse/denial", "/refuse/raising", "/nowhere"]
@@ -304,8 +343,8 @@ async def test_a_refusal_is_explained_at_once(two: Server, threaded: Server, pat
     for server in (two, threaded):
         with pytest.raises(HandshakeRefused) as refused:
             await connect(server, path)
-        refusals.append((str(refused.value), refused.value.status, refused.value.headers[1:], refused.value.body, *account(refused.value.connection)))
-    assert [pair[0] for pair in refusals[0][2] if pair[0] == "date"] == []
+        headers = [pair for pair in refused.value.headers if pair[0].lower() != "date"]
+        refusals.append((str(refused.value), refused.value.status, headers, refused.value.body, *account(refused.value.connection)))
     assert refusals[0] == refusals[1]
 
 
@@ -412,7 +451,110 @@ async def test_a_process_that_ends_takes_its_connections_along_and_the_others_go
         await connect(town, "/pid")
 
 
+async def test_a_process_that_does_not_answer_is_passed_over_until_it_does(town: Server, eventually: Eventually) -> None:
+    first, stopped = await seen(town)
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        blocked = await eventually(lambda: town.blocked)
+        assert (blocked.place, blocked.connection, blocked.since_seconds >= 1.0) == (None, None, True)
+        assert [process.state for process in town.processes] == ["not answering", "serving"]
+        (notice,) = told(town, what="not-answering")
+        assert notice == "process 1 does not answer: one long call holds its interpreter, or it was stopped. New connections go to process 2."
+        assert await come_to(town, 3) == [town.processes[1].pid] * 3
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    (notice,) = await eventually(lambda: told(town, what="answering"))
+    assert notice.startswith("process 1 answers again, after ")
+    assert notice.endswith(" s. New connections go to process 1 and process 2.")
+    assert (town.blocked, [process.state for process in town.processes]) == (None, ["serving", "serving"])
+    assert stopped in await come_to(town, 2)
+    assert first.connection.open
+    await first.close()
+
+
+async def test_a_process_whose_interpreter_is_held_does_not_answer(town: Server, eventually: Eventually) -> None:
+    client = await connect(town, "/hold")
+    await client.send_text("now")
+    assert (await eventually(lambda: town.blocked)).place is None
+    assert await come_to(town, 2) == [town.processes[1].pid] * 2
+    await client.abort()
+
+
+async def test_connections_wait_while_no_process_answers(folder: Path, eventually: Eventually) -> None:
+    write(folder, "town.py", TOWN)
+    async with serve("town:app", port=0, name="alone") as server:
+        (process,) = server.processes
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            assert (await eventually(lambda: told(server, what="not-answering")))[0].endswith("New connections wait: no process answers.")
+            waiting = [asyncio.create_task(seen(server)) for _ in range(3)]
+        finally:
+            os.kill(process.pid, signal.SIGCONT)
+        for client, pid in await asyncio.gather(*waiting):
+            assert pid == process.pid
+            await client.close()
+
+
+async def test_a_process_that_takes_no_sockets_costs_the_kernel_few_descriptors(folder: Path, eventually: Eventually) -> None:
+    write(folder, "town.py", TOWN)
+    async with serve("town:app", port=0, name="alone") as server:
+        (process,) = server.processes
+        os.kill(process.pid, signal.SIGSTOP)
+        comers = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(800)]
+        try:
+            most = 0
+            while not told(server, what="not-answering"):
+                most = max(most, len(os.listdir("/proc/self/fd")) - len(comers))  # noqa: PTH208
+                await asyncio.sleep(0.01)
+            assert most < 300
+        finally:
+            for comer in comers:
+                comer.close()
+            os.kill(process.pid, signal.SIGCONT)
+        client, _ = await seen(server)
+        await client.close()
+
+
+async def test_a_process_that_has_closed_its_channel_is_passed_over(town: Server, eventually: Eventually) -> None:
+    client = await connect(town, "/cut")
+    await client.send_text("now")
+    (notice,) = await eventually(lambda: told(town, what="not-answering"))
+    assert notice == "process 1 has closed its channel to this kernel, so it can be given no more connections. New connections go to process 2."
+    assert [process.state for process in town.processes] == ["not answering", "serving"]
+    assert await come_to(town, 2) == [town.processes[1].pid] * 2
+    await client.abort()
+
+
+async def test_a_kernel_that_was_held_itself_takes_no_process_for_dead(calm_town: Server) -> None:
+    before = len(told(calm_town, what="not-answering"))
+    ended = threading.Event()
+    calm_town._life.loop.call_soon(lambda: (time.sleep(1.6), ended.set()))
+    await asyncio.to_thread(ended.wait, 5)
+    client, _ = await seen(calm_town)
+    await asyncio.sleep(0.6)  # two more looks
+    assert len(told(calm_town, what="not-answering")) == before
+    await client.close()
+
+
 # Stopping, replacing, and what is left.
+
+
+async def test_what_a_process_has_started_ends_with_it(town: Server, eventually: Eventually) -> None:
+    first, second = await connect(town, "/child"), await connect(town, "/child")
+    left = [int(await client.receive_text(timeout=5)) for client in (first, second)]
+    os.kill(town.processes[0].pid, signal.SIGKILL)
+    await eventually(lambda: is_over(left[0]))
+    assert not is_over(left[1])
+    await town.stop()
+    assert is_over(left[1])
+
+
+def is_over(pid: int) -> bool:
+    """Whether a process has ended, waited for or not: it was not ours."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 async def test_serving_again_takes_the_port_the_timeline_and_the_new_file(town: Server, folder: Path, eventually: Eventually) -> None:
@@ -495,7 +637,8 @@ async def test_a_process_ends_with_the_kernel_even_while_it_blocks_and_the_kerne
         ("app = (", "chat:app", r"SyntaxError: .*chat\.py, line 1: app = \("),
         ("app = 3", "chat:app", "expects an ASGI app"),
         ("import sys\nsys.exit(2)", "chat:app", "importing 'chat' raised SystemExit: 2"),
-        ("import os\nos._exit(7)", "chat:app", "process 1 ended with exit code 7 before it served"),
+        ("import os\nos._exit(7)", "chat:app", r"process 1 ended with exit code 7 before it served\.$"),
+        ("import os\nos.write(2, b'no licence\\nfound')\nos._exit(7)", "chat:app", r"before it served\. Its last words: no licence \| found$"),
     ],
 )
 async def test_an_app_that_cannot_be_imported_is_refused_with_its_line(folder: Path, source: str | None, wanted: str, words: str) -> None:
@@ -505,6 +648,30 @@ async def test_an_app_that_cannot_be_imported_is_refused_with_its_line(folder: P
     with within(10.0), pytest.raises(ServerStartError, match=f"(?s){words}"):
         await serve(wanted, port=0, name="broken")
     assert children() == before
+
+
+async def test_a_module_of_the_readers_that_has_pythons_name_needs_another(folder: Path) -> None:
+    write(folder, "random.py", "app = 1")
+    with pytest.raises(ServerStartError, match=r"has no 'app'\. Python found that one, not your random\.py: give your file another name\."):
+        await serve("random:app", port=0, name="broken")
+
+
+async def test_a_kernel_in_a_folder_that_is_gone_says_so_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = folder / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    before = children()
+    with within(2.0), pytest.raises(ServerStartError, match=r"this kernel's folder is gone .*os\.chdir"):
+        await serve("chat:app", port=0, name="broken")
+    assert children() == before
+
+
+async def test_what_is_no_text_in_the_path_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(folder, "town.py", TOWN)
+    monkeypatch.setattr(sys, "path", [folder, *sys.path])
+    async with serve("town:app", port=0, name="path") as server:
+        assert await come_to(server, 1) == [server.processes[0].pid]
 
 
 LIFESPAN = """
@@ -544,7 +711,9 @@ async def test_a_start_that_hangs_is_given_up_with_its_line(folder: Path, monkey
         (("chat:app", True), "from 1 to 16, but got True"),
         (("chat:app", "2"), "from 1 to 16, but got '2'"),
         (("chat", None), r"such as 'chat:app'.*serve\('chat:app'\)"),
-        (("chat.py:app", None), "there is no module 'chat"),
+        (("chat.py:app", None), r"Write: serve\('chat:app'\)"),
+        (("rooms/chat.py:town", 2), r"Write: serve\('rooms\.chat:town'\)"),
+        (("__main__:app", None), r"cannot import a notebook.*%%writefile chat\.py.*serve\('chat:app'\)"),
         (("no folder/chat:app", None), "such as 'chat:app'"),
     ],
 )

@@ -17,6 +17,7 @@ from kit.printable import quoted, visible
 from kit.recording import safe_entries
 from kit.server import Server
 from kit.timeline import Entry
+from kit.watch import Blocked
 
 __all__ = ["ServerPanel", "head_of"]
 
@@ -81,13 +82,20 @@ class ServerPanel(ServersPanel, ListPanel):
     def _state(self) -> dict[str, Any]:
         """The header and the table of connections."""
         server, blocked = self.server, self.server.blocked
-        where = f"Blocked for {blocked.since_seconds:.1f} s: nothing else is served until this line ends. {visible(str(blocked.place))}" if blocked else ""
         return {
             **head_of(server),
-            "blocked": where,
+            "blocked": _blocked_words(blocked),
             "blockedNumber": blocked.connection if blocked else None,
             "connections": [_connection_row(connection) for connection in self.timeline.connections[-_CONNECTIONS_SHOWN:]],
         }
+
+
+def _blocked_words(blocked: Blocked | None) -> str:
+    if blocked is None:
+        return ""
+    if blocked.place is None:
+        return f"A process has not answered for {blocked.since_seconds:.1f} s: where it is cannot be seen from here."
+    return f"Blocked for {blocked.since_seconds:.1f} s: nothing else is served until this line ends. {visible(str(blocked.place))}"
 
 
 def head_of(server: Server) -> dict[str, Any]:
@@ -102,9 +110,10 @@ def head_of(server: Server) -> dict[str, Any]:
 def _state_of(server: Server) -> tuple[str, str]:
     """A server's state in a word or two, and its tone."""
     processes, serving = server.processes, server.state == "serving"
-    left = sum(process.state != "ended" for process in processes)
+    left = sum(process.state == "serving" for process in processes)
     if serving and left < len(processes):
-        return (f"{left} of {len(processes)} processes", "warning") if left else ("no process left", "bad")
+        none_left = "no process left" if all(process.state == "ended" for process in processes) else "no process answers"
+        return (f"{left} of {len(processes)} processes", "warning") if left else (none_left, "bad")
     return ("blocked", "bad") if server.blocked else (server.state, "good" if serving else "muted")
 
 

@@ -46,6 +46,7 @@ class Reporter:
         self._transport: asyncio.WriteTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._not_before = 0.0
+        self._told = False  # since the last look
 
     async def open(self) -> None:
         """Begin to tell."""
@@ -59,8 +60,11 @@ class Reporter:
             self._transport.write(line_of(kind, value))
 
     def look(self) -> None:
-        """Tell what has changed without an Entry that says so."""
+        """Tell what has changed without an Entry that says so; if nothing was told since the last look, tell that this process lives."""
         self._flush(everything=True)
+        if not self._told and not self._transport.get_write_buffer_size():
+            self.say("alive", None)
+        self._told = False
 
     async def finish(self) -> None:
         """Tell the rest; returns once the kernel has read it, or does not for too long."""
@@ -94,6 +98,7 @@ class Reporter:
                 if line is None:
                     break
                 self._transport.write(line)
+                self._told = True
         self._not_before = time.monotonic() + _REST * (time.thread_time() - began)
         if more:
             self._due()

@@ -13,13 +13,13 @@ from kit.errors import ServerStartError
 from kit.plan import Plan
 from kit.timeline import Timeline
 from kit.watch import Blocked
-from kit.workers.process import Process, WorkerProcess
+from kit.workers.process import LOOK_SECONDS, Process, WorkerProcess
 
 __all__ = ["Workers"]
 
 START_SECONDS = 30.0  # they import what the app imports, on a loaded machine
-LOOK_SECONDS = 0.25
 _ACCEPTED_AT_ONCE = 100
+_FULL_SECONDS = 0.05
 _STOP_SECONDS = 1.0
 
 
@@ -27,7 +27,7 @@ class Workers:
     """Several processes that serve one app; the face of a `kit.engine.Engine`. Lives on the server's own loop.
 
     The n-th connection goes to the n-th process and so round again, whatever the processes do meanwhile: who gets which is the same
-    in every run. A process that has ended is passed over, and none is started anew.
+    in every run. A process that has ended is passed over, and so is one that does not answer while another does; none is started anew.
 
     Attributes:
         start_seconds: how long a start may take in all.
@@ -76,7 +76,7 @@ class Workers:
         except OSError as error:
             raise ServerStartError(f"the system starts no more processes: {error.strerror}. Ask for fewer.", port=settings["port"]) from error
         if self._bound.fileno() < 0:
-            raise ServerStartError("every process ended as soon as it served. What they wrote last is in the server's log.", port=settings["port"])
+            raise ServerStartError(f"every process ended as soon as it served.{self._workers[-1].last_words}", port=settings["port"])
         bound.setblocking(False)
         self._accept_again()
         self._tasks.append(asyncio.create_task(self._look()))
@@ -121,7 +121,7 @@ class Workers:
     # Accepting.
 
     def _accept_again(self) -> None:
-        if not self._stopping and not self._accepting:
+        if not self._stopping and not self._accepting and self._bound.fileno() >= 0:
             self._accepting = True
             asyncio.get_running_loop().add_reader(self._bound.fileno(), self._accept)
 
@@ -132,32 +132,42 @@ class Workers:
 
     def _accept(self) -> None:
         for _ in range(_ACCEPTED_AT_ONCE):
+            worker = self._next()
+            if worker is not None and worker.full:  # what comes meanwhile waits in the system
+                self._pause(_FULL_SECONDS)
+                return
             try:
                 accepted, address = self._bound.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError:  # too many open files, say: later there may be fewer
-                self._accept_no_more()
-                asyncio.get_running_loop().call_later(1.0, self._accept_again)
+                self._pause(1.0)
                 return
-            self._deal(accepted, address)
+            self._deal(worker, accepted, address)
 
-    def _deal(self, accepted: socket.socket, address: Any) -> None:
+    def _pause(self, seconds: float) -> None:
+        self._accept_no_more()
+        asyncio.get_running_loop().call_later(seconds, self._accept_again)
+
+    def _deal(self, worker: WorkerProcess | None, accepted: socket.socket, address: Any) -> None:
         """Give a connection to the process whose turn it is."""
-        worker = self._next()
         if worker is None:
             accepted.close()
             return
+        self._turn += 1
         self._tell_news()
         worker.hand(accepted, address)
 
     def _next(self) -> WorkerProcess | None:
-        for _ in self._workers:
-            worker = self._workers[self._turn % len(self._workers)]
+        """Whose turn it is."""
+        takers = self._takers()
+        while takers and self._workers[self._turn % len(self._workers)] not in takers:
             self._turn += 1
-            if worker.serves:
-                return worker
-        return None
+        return self._workers[self._turn % len(self._workers)] if takers else None
+
+    def _takers(self) -> list[WorkerProcess]:
+        """Those that new connections go to: while none answers, those that may answer again."""
+        return [worker for worker in self._workers if worker.serves] or [worker for worker in self._workers if worker.reachable]
 
     # What the processes have to know of the kernel, and the kernel of them.
 
@@ -165,6 +175,10 @@ class Workers:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             self._tell_news()
+            for worker in self._workers:
+                said = worker.look()
+                if said is not None:
+                    self._say_who_answers(said, worker)
 
     def _tell_news(self) -> None:
         """Tell every process which pages show panels, and whether somebody follows the Timeline, if that has changed."""
@@ -175,13 +189,20 @@ class Workers:
                 for worker in self._workers:
                     worker.tell(what, value)
 
+    def _say_who_answers(self, said: str, worker: WorkerProcess) -> None:
+        """A process has stopped answering, or answers again."""
+        answering = [other.process.label for other in self._workers if other.serves]
+        nobody = "New connections wait: no process answers." if self._takers() else "New connections are closed at once: no process takes them."
+        then = f"New connections go to {' and '.join(answering)}." if answering else nobody
+        self._timeline.note(f"{said}. {then}", what="answering" if worker.serves else "not-answering", process=worker.process.label)
+
     def _ended(self, worker: WorkerProcess, how: str) -> None:
         """A process has ended by itself."""
         if self._stopping:
             return
         lost = len(worker.lost)
         ended_too = f"; {lost} open connection{'s' * (lost != 1)} ended with it" if lost else ""
-        left = [other.process.label for other in self._workers if other.serves]
+        left = [other.process.label for other in self._takers()]
         then = f"New ones go to {' and '.join(left)}." if left else "None is left: connections are refused until the app is served again."
         self._timeline.note(f"{how}{ended_too}. {then}", what="process-ended", process=worker.process.label)
         if not left:

@@ -16,12 +16,18 @@ from kit.errors import ServerStartError
 
 __all__ = ["check_import_string", "imported_app"]
 
+_NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+
 
 def check_import_string(text: str) -> None:
-    """Raise `ServerStartError` for a text that names no attribute of a module."""
-    if re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*", text) is None:
-        module = Path(text).stem if text.endswith(".py") else re.split(r"\W", text)[0] or "chat"
-        raise ServerStartError(f"serve() expects an app or a text such as 'chat:app', module and attribute, but got {text!r}. Write: serve('{module}:app')")
+    """Raise `ServerStartError` for a text that names no attribute of a module which another process can import."""
+    module, _, attribute = text.partition(":")
+    if re.fullmatch(f"{_NAME}:{_NAME}", text) is None or module.endswith(".py"):
+        right = f"{_module_of(module)}:{attribute if re.fullmatch(_NAME, attribute) else 'app'}"
+        raise ServerStartError(f"serve() expects an app or a text such as 'chat:app', module and attribute, but got {text!r}. Write: serve({right!r})")
+    if module == "__main__":
+        file = "Write the app to a file, in a cell that begins with %%writefile chat.py, then: await serve('chat:app')"
+        raise ServerStartError(f"{text!r} is of this notebook, and another process cannot import a notebook. {file}")
 
 
 def imported_app(text: str) -> Any:
@@ -39,6 +45,14 @@ def imported_app(text: str) -> Any:
         found = getattr(found, attribute)
     check_app(found)
     return found
+
+
+def _module_of(file: str) -> str:
+    """The module that a file's path means, or a name for one where it means none."""
+    if not file.endswith(".py"):
+        return re.split(r"\W", file)[0] or "chat"
+    name = file.removesuffix(".py").removeprefix("./").replace("/", ".")
+    return name if re.fullmatch(_NAME, name) else Path(file).stem
 
 
 def _imported(name: str) -> ModuleType:
@@ -59,8 +73,6 @@ def _imported(name: str) -> ModuleType:
 
 def _advice(missing: str) -> str:
     first = missing.partition(".")[0]
-    if missing == f"{first}.py" and Path(missing).exists():
-        return f"Leave out its ending: {first!r}."
     near = difflib.get_close_matches(first, [file.stem for file in Path().glob("*.py")], n=1)
     return f"Did you mean {near[0]!r}?" if near else f"Write it there first, in a cell that begins with %%writefile {first}.py"
 
@@ -80,7 +92,10 @@ def _no_attribute(module: ModuleType, wanted: str) -> str:
     near = difflib.get_close_matches(wanted, names, n=1)
     apps = [name for name in names if _looks_like_an_app(getattr(module, name))]
     there = f"Did you mean '{module.__name__}:{(near or apps)[0]}'?" if near or apps else "Define it there: app = FastAPI()"
-    return f"the module {module.__name__!r} ({getattr(module, '__file__', None) or 'built in'}) has no {wanted!r}. {there}"
+    found, own = getattr(module, "__file__", None), Path(f"{module.__name__}.py")
+    if own.exists() and not (found and own.samefile(found)):
+        there = f"Python found that one, not your {own}: give your file another name."
+    return f"the module {module.__name__!r} ({found or 'built in'}) has no {wanted!r}. {there}"
 
 
 def _looks_like_an_app(value: Any) -> bool:

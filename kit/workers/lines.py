@@ -20,16 +20,19 @@ class Lines(asyncio.Protocol):
 
     Attributes:
         over: done when the other end has closed the pipe.
+        heard: whether anything has come since somebody set it to False.
     """
 
     def __init__(self, take: Callable[[bytes], None], *, limit: int) -> None:
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.heard = False
         self._take = take
         self._limit = limit
         self._parts: list[bytes] = []
         self._length = 0
 
     def data_received(self, data: bytes) -> None:
+        self.heard = True
         *lines, rest = data.split(b"\n")
         with loops.giving_way():
             for line in lines:

@@ -5,32 +5,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import signal
 import socket
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple
 
 from kit.connection import Connection
 from kit.errors import ServerStartError
-from kit.recording_form import RecordingError
+from kit.printable import visible
+from kit.recording_form import FIX, RecordingError
 from kit.source import Place
 from kit.timeline import Timeline
 from kit.watch import BLOCKED_AFTER_SECONDS, Blocked
 from kit.workers.lines import LINE_CHARACTERS, Lines, Output
 from kit.workers.retelling import Retelling, told_in
+from kit.workers.system import end_group, exit_code, exit_words, started
 
-__all__ = ["Process", "WorkerProcess"]
+__all__ = ["LOOK_SECONDS", "Process", "WorkerProcess"]
 
 _LINE_LIMIT_BYTES = 64 * 2**20
-# Run with -P: no file beside the notebook may stand in for a module that the child itself imports.
-_CHILD = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); from kit.workers.child import main; main()"
-_OUTBOX_MOST = 2_000  # sockets that wait for a process that takes none
+_OUTBOX_MOST = 100  # sockets that wait for a process that takes none; each is a descriptor of the kernel's
+LOOK_SECONDS = 0.25
+_QUIET_LOOKS = 4  # so often nothing had come, not even a sign of life: it does not answer
+_LAST_LINES = 5
+_LAST_CHARACTERS = 300  # of each
 
 
 class Process(NamedTuple):
@@ -39,7 +40,7 @@ class Process(NamedTuple):
     Attributes:
         label: ``"process 1"``.
         pid: the system's number for it.
-        state: ``"starting"``, ``"serving"``, ``"stopping"`` or ``"ended"``.
+        state: ``"starting"``, ``"serving"``, ``"not answering"``, ``"stopping"`` or ``"ended"``.
         connections_open: how many connections it has open.
         exit: how it ended, for example ``"exit code 3"``, or an empty text.
     """
@@ -74,29 +75,53 @@ class WorkerProcess:
         self._exit = ""
         self._killed = False
         self._blocked: dict[str, Any] | None = None
+        self._reports = Lines(self._heard, limit=_LINE_LIMIT_BYTES)
+        self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+        self._quiet_looks = 0
+        self._quiet_since: float | None = None  # since when it does not answer
+        self._cut_off = False  # it has closed the control channel
+        self._cut_off_said = False
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._outbox: deque[tuple[bytes, socket.socket | None]] = deque()
         self._waits_for_room = False
-        self._popen, self._control, self._pipes = _started(settings)
+        self._popen, self._control, self._pipes = started(settings)
         self._control.setblocking(False)
         self._task = self._loop.create_task(self._live())
 
     @property
     def process(self) -> Process:
         """A snapshot of it; from any thread."""
-        return Process(self._label, self._popen.pid, self._state, sum(connection.open for connection in self._retelling.connections), self._exit)
+        state = "not answering" if self._state == "serving" and not self.serves else self._state
+        return Process(self._label, self._popen.pid, state, sum(connection.open for connection in self._retelling.connections), self._exit)
 
     @property
     def serves(self) -> bool:
-        """Whether it may be handed sockets."""
-        return self._state == "serving"
+        """Whether it takes sockets that it is handed."""
+        return self.reachable and self._quiet_since is None
+
+    @property
+    def reachable(self) -> bool:
+        """Whether it may be handed sockets, although it does not answer just now."""
+        return self._state == "serving" and not self._cut_off
+
+    @property
+    def full(self) -> bool:
+        """Whether so many sockets wait for it that it should be given no more."""
+        return len(self._outbox) >= _OUTBOX_MOST
+
+    @property
+    def last_words(self) -> str:
+        """What it wrote last to stderr, as a sentence, or an empty text."""
+        return f" Its last words: {' | '.join(self._last_lines)}" if self._last_lines else ""
 
     @property
     def blocked(self) -> Blocked | None:
-        """Where its loop is stuck, or None while that answers; from any thread."""
-        told = self._blocked
-        if told is None or not self.serves:
+        """Where its loop is stuck, or None while that answers; from any thread. Of a process that does not answer at all nobody knows where."""
+        told, quiet_since = self._blocked, self._quiet_since
+        if self._state != "serving":
             return None
+        if told is None:
+            return None if quiet_since is None else Blocked(time.perf_counter() - quiet_since, None, None)
         about = self._retelling.connection(told["connection"])
         place = Place(*told["place"]) if told["place"] else None
         since_seconds = max(BLOCKED_AFTER_SECONDS, time.perf_counter() - told["since"])
@@ -119,15 +144,28 @@ class WorkerProcess:
             await asyncio.wait([self._task], timeout=1.0)
 
     def hand(self, accepted: socket.socket, address: Any) -> None:
-        """Give it a connection; a socket that it does not take at once waits for it here."""
-        if len(self._outbox) >= _OUTBOX_MOST:
-            accepted.close()
-            return
+        """Give it a connection; a socket that it does not take at once waits for it here, which is not for one that is `full`."""
         self._send("socket", self._retelling.expect(address), accepted)
 
     def tell(self, what: str, value: Any) -> None:
         """Tell it something, behind the sockets that it was given before."""
         self._send(what, value)
+
+    def look(self) -> str | None:
+        """To be called now and then: what there is to say if it has stopped answering, or answers again.
+
+        Silence is counted in looks, before each of which the loop has read what was there: while the kernel itself was held, nobody looked.
+        """
+        if self._state != "serving":
+            return None
+        if self._cut_off:
+            said, self._cut_off_said = self._cut_off_said, True
+            return None if said else f"{self._label} has closed its channel to this kernel, so it can be given no more connections"
+        self._cut_off = _is_closed(self._control)  # one that is just ending has ended by the next look
+        if not self._waits_for_room:
+            self._flush()
+        heard, self._reports.heard = self._reports.heard, False
+        return self._note_answer() if heard else self._note_silence()
 
     def stop(self, code: int, lifespan_seconds: float) -> None:
         """Tell it to close its connections with ``code``, and to end."""
@@ -138,8 +176,7 @@ class WorkerProcess:
     def kill(self) -> None:
         """End it at once; from any thread. Safe to call at any time: only a process that has not been waited for is killed."""
         self._killed = True
-        if self._popen.poll() is None:
-            self._popen.kill()
+        end_group(self._popen)
 
     def give_up(self) -> None:
         """Kill it if it still runs, and let go of all that belongs to it."""
@@ -156,17 +193,17 @@ class WorkerProcess:
     async def _live(self) -> None:
         """1. listen until it hangs up; 2. wait for its end; 3. what was its, ends."""
         pipes, self._pipes = self._pipes, {}
-        listening = [Lines(self._heard, limit=_LINE_LIMIT_BYTES)]
-        listening += [Lines(Output(self._timeline, self._label, stream).line, limit=LINE_CHARACTERS) for stream in ("stdout", "stderr")]
+        outputs = [Output(self._timeline, self._label, stream).line for stream in ("stdout", "stderr")]
+        listening = [self._reports, Lines(outputs[0], limit=LINE_CHARACTERS), Lines(partial(self._wrote, outputs[1]), limit=LINE_CHARACTERS)]
         transports = []
         try:
             for lines, file in zip(listening, pipes.values(), strict=True):
                 transport, _ = await self._loop.connect_read_pipe(lambda lines=lines: lines, file)
                 transports.append(transport)
-            while self._popen.poll() is None:
-                hung_up = listening[0].over
+            while exit_code(self._popen) is None:
+                hung_up = self._reports.over
                 await (asyncio.sleep(0.005) if hung_up.done() else asyncio.wait([hung_up], timeout=0.25))
-            await asyncio.wait([lines.over for lines in listening], timeout=0.5)  # a grandchild may have them still
+            await asyncio.wait([lines.over for lines in listening], timeout=0.5)  # a grandchild that left its group may have them still
         finally:
             for transport in transports:
                 transport.close()
@@ -174,23 +211,25 @@ class WorkerProcess:
 
     def _over(self, code: int) -> None:
         asked = self._state == "stopping" or self._killed
-        self._exit = _exit_words(code)
+        self._exit = exit_words(code)
         how = f"{self._label} ended with {self._exit}" if code >= 0 else f"{self._label} was ended by {self._exit}"
         was, self._state = self._state, "ended"
         self.lost = self._retelling.end(None if asked else how)
         self._part()
         if not self._ready.done():
-            self._ready.set_exception(ServerStartError(f"{how} before it served. What it wrote last is in the server's log."))
+            self._ready.set_exception(ServerStartError(f"{how} before it served.{self.last_words}"))
             self._ready.exception()  # whoever waits for another process does not look
         if was == "serving" and not asked:
             self._on_end(self, how)
 
     def _part(self) -> None:
         """Close what is left on this side."""
-        if self._waits_for_room:
-            self._loop.remove_writer(self._control.fileno())
-            self._waits_for_room = False
+        self._let_go()
         self._control.close()
+
+    def _let_go(self) -> None:
+        """Close the sockets that wait for it."""
+        self._wait_no_more()
         for _, accepted in self._outbox:
             if accepted is not None:
                 accepted.close()
@@ -199,7 +238,9 @@ class WorkerProcess:
     # To it.
 
     def _send(self, what: str, value: Any, accepted: socket.socket | None = None) -> None:
-        if self._state == "ended":
+        if self._state == "ended" or self._cut_off:
+            if accepted is not None:
+                accepted.close()
             return
         self._outbox.append((json.dumps({what: value}).encode() + b"\n", accepted))
         if not self._waits_for_room:
@@ -221,19 +262,44 @@ class WorkerProcess:
                 self._waits_for_room = True
                 self._loop.add_writer(self._control.fileno(), self._flush)
             return
-        except OSError:  # it has ended: its end closes what waits
+        except (BrokenPipeError, ConnectionResetError):  # it has ended, or has closed its end
+            self._cut_off = True
+            self._let_go()
             return
+        except OSError:  # too much is under way: the next look tries again
+            return
+        self._wait_no_more()
+
+    def _wait_no_more(self) -> None:
         if self._waits_for_room:
             self._waits_for_room = False
             self._loop.remove_writer(self._control.fileno())
 
     # From it.
 
+    def _wrote(self, tell: Callable[[bytes], None], line: bytes) -> None:
+        """A line that it wrote to stderr."""
+        tell(line)
+        if line.strip():
+            self._last_lines.append(visible(line[:_LAST_CHARACTERS].decode("utf-8", "replace").strip()))
+
+    def _note_answer(self) -> str | None:
+        silent_since, self._quiet_since, self._quiet_looks = self._quiet_since, None, 0
+        return None if silent_since is None else f"{self._label} answers again, after {time.perf_counter() - silent_since:.1f} s"
+
+    def _note_silence(self) -> str | None:
+        self._quiet_looks += 1
+        if self._quiet_looks != _QUIET_LOOKS:
+            return None
+        self._quiet_since = time.perf_counter() - _QUIET_LOOKS * LOOK_SECONDS
+        return f"{self._label} does not answer: one long call holds its interpreter, or it was stopped"
+
     def _heard(self, line: bytes) -> None:
         try:
             self._take(*told_in(line))
         except (RecordingError, KeyError, TypeError, ValueError) as error:
-            self._timeline.note(f"{self._label} told something that makes no sense here: {str(error)[:300]}", what="unreadable", process=self._label)
+            why = str(error).removesuffix(FIX)[:300].strip()
+            self._timeline.note(f"{self._label} told something that makes no sense here: {why}", what="unreadable", process=self._label)
 
     def _take(self, kind: str, value: Any) -> None:
         if kind == "batch":
@@ -248,43 +314,11 @@ class WorkerProcess:
             self._ready.exception()
 
 
-def _started(settings: dict[str, Any]) -> tuple[subprocess.Popen[bytes], socket.socket, dict[str, Any]]:
-    """A process with its settings under way, the control channel to it, and the pipes to read from: its reports and what it writes."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    reports, pipe = os.pipe()
+def _is_closed(channel: socket.socket) -> bool:
+    """Whether the other end of a channel, on which nothing is ever said to this one, has been closed."""
     try:
-        popen = subprocess.Popen(
-            [sys.executable, "-P", "-c", _CHILD, str(theirs.fileno()), str(pipe)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            pass_fds=(theirs.fileno(), pipe),
-            start_new_session=True,  # the kernel's interrupts are not meant for it
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"},
-        )
-    except BaseException:
-        ours.close()
-        os.close(reports)
-        raise
-    finally:
-        theirs.close()
-        os.close(pipe)
-    with contextlib.suppress(OSError):  # it has ended already: that is told by whoever waits for it
-        ours.settimeout(1.0)
-        ours.sendall(json.dumps({**settings, "path": _python_path()}).encode() + b"\n")
-    return popen, ours, {"reports": os.fdopen(reports, "rb", buffering=0), "stdout": popen.stdout, "stderr": popen.stderr}
-
-
-def _python_path() -> list[str]:
-    """Where this process finds modules, with the folder that it is in first."""
-    here = str(Path.cwd())
-    return [here, *(place for place in sys.path if place not in ("", here))]
-
-
-def _exit_words(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    with contextlib.suppress(ValueError):
-        return f"signal {-code} ({signal.Signals(-code).name})"
-    return f"signal {-code}"
+        return not channel.recv(1)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

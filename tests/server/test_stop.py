@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import threading
 import time
 import warnings
 from collections.abc import AsyncIterator, Callable
@@ -213,3 +214,25 @@ async def test_clients_of_a_stopped_server_know_it() -> None:
     await asyncio.wait_for(client.wait_closed(), 5.0)
     assert client.state is WebSocketState.DISCONNECTED
     assert server.connections == []
+
+
+async def test_a_slow_start_of_one_name_holds_up_no_other() -> None:
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        begun.set()
+        await asyncio.to_thread(go_on.wait, 4)
+        yield
+
+    begun, go_on = threading.Event(), threading.Event()
+    server = await serve(app, port=0, name="quick")
+    slow = asyncio.ensure_future(serve(FastAPI(lifespan=lifespan), port=0, name="slow"))
+    await asyncio.to_thread(begun.wait, 5)
+    try:
+        with within(1.0):
+            await server.stop()
+        with within(1.0):
+            await serve(app, port=0, name="quick")
+        assert not slow.done()
+    finally:
+        go_on.set()
+    assert (await slow).state == "serving"

@@ -40,6 +40,13 @@ class LocalBroker(LinkedBroker):
             raise HubError(f'this broker expects a URL such as "local://name", but got {quoted(url)}: {error}') from None
         self._server: LocalServer | None = None
 
+    def _advise(self, error: Exception) -> str:
+        if isinstance(error, TimeoutError):
+            return self.advice
+        if isinstance(error, (LinkLost, ConnectionError)):
+            return "Open the hub again."
+        return "" if isinstance(error, HubError) else "Use another name."
+
     async def _live(self) -> None:
         """If this process served the others, another one takes over in the end; also when nobody closes the hub before its loop ends."""
         try:
@@ -68,9 +75,7 @@ class LocalBroker(LinkedBroker):
 class LocalLink:
     """One connection to whoever serves."""
 
-    def __init__(
-        self, broker: LocalBroker, limits: BrokerLimits, point: MeetingPoint, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    def __init__(self, broker: LocalBroker, limits: BrokerLimits, point: MeetingPoint, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._broker = broker
         self._book = broker.book
         self._limits = limits

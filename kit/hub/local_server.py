@@ -13,7 +13,7 @@ import secrets
 import socket
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ __all__ = ["LocalServer", "MeetingPoint", "frame", "hang_up", "read_frame"]
 
 HAS_UNIX_SOCKETS = hasattr(asyncio, "start_unix_server") and hasattr(os, "getuid")
 HEADER_BYTES, PAYLOAD_BYTES, BEHIND_BYTES = 1 << 20, 1 << 30, 32 << 20
+
+SAME_FOR_ALL = "It must be the same for all processes that are to meet; then start them again."
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -89,12 +91,13 @@ class MeetingPoint:
         """
         self._check_folder()
         self._reached = self._stands_there()
-        if HAS_UNIX_SOCKETS:
-            secret = ""
-            reader, writer = await asyncio.open_unix_connection(self._address)
-        else:
-            port, secret = json.loads(self._address.read_text("utf-8"))
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        secret = ""
+        with self._explained():
+            if HAS_UNIX_SOCKETS:
+                reader, writer = await asyncio.open_unix_connection(self._address)
+            else:
+                port, secret = json.loads(self._address.read_text("utf-8"))
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
         if not self.is_found():
             hang_up(writer)
             raise ConnectionResetError("another process has just begun to serve")
@@ -114,14 +117,15 @@ class MeetingPoint:
     def take(self) -> bool:
         """Become who serves; False when another process is. The operating system gives the lock back when a process ends, however it ends."""
         self._check_folder()
-        lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o600)
+        with self._explained():
+            lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             _lock(lock)
         except OSError:
             os.close(lock)
             return False
         self._lock = lock
-        with contextlib.ExitStack() as undo:
+        with self._explained(), contextlib.ExitStack() as undo:
             undo.callback(self.give_back)
             if not self.holds():  # it was removed at this moment
                 return False
@@ -164,11 +168,28 @@ class MeetingPoint:
         new.replace(self._address)
 
     def _check_folder(self) -> None:
-        with contextlib.suppress(FileExistsError):
-            self.folder.mkdir(mode=0o700)
-        found = self.folder.lstat()
+        try:
+            with contextlib.suppress(FileExistsError):
+                self.folder.mkdir(mode=0o700)
+            found = self.folder.lstat()
+        except OSError as error:
+            raise HubError(f"{self.folder} cannot be made: {error.strerror}. Set TMPDIR to a folder of yours. {SAME_FOR_ALL}") from None
         if hasattr(os, "getuid") and (not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077):
-            raise HubError(f"{self.folder} must be a folder of yours that nobody else may enter. Remove it, then open the hub again.")
+            raise HubError(f"{self.folder} must be a folder of yours that nobody else may enter{_way_out(self.folder)}")
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say what is in the way, and what to do about it; nobody being there is no such error."""
+        try:
+            yield
+        except (ConnectionError, FileNotFoundError):
+            raise
+        except OSError as error:
+            if error.filename is None and "too long" in str(error):  # it comes without a number
+                shorter = f"Set TMPDIR to a folder of yours with a shorter path. {SAME_FOR_ALL}"
+                raise HubError(f"the path {self._address} is too long for a socket. {shorter}") from None
+            path = Path(error.filename or self._address)
+            raise HubError(f"{path} cannot be used: {error.strerror or error}{_way_out(path)}") from None
 
 
 class LocalServer:
@@ -271,6 +292,13 @@ class LocalServer:
         self._peers.pop(peer, None)
         for room in list(self._rooms):
             await self._leave(room, peer)
+
+
+def _way_out(path: Path) -> str:
+    """How a sentence about what is in the way ends: only who owns it can remove it."""
+    if hasattr(os, "getuid") and path.lstat().st_uid != os.getuid():
+        return f", but it is another user's. Set TMPDIR to a folder of yours. {SAME_FOR_ALL}"
+    return ". Remove it, then open the hub again."
 
 
 def _lock(file: int) -> None:

@@ -1,5 +1,7 @@
 """local://: processes of one user that meet without a service, take over from each other, and let nobody else in."""
 
+# ruff: noqa: ASYNC240, small files of the test's own
+
 from __future__ import annotations
 
 import asyncio

@@ -248,7 +248,8 @@ class Hub:
         elsewhere is known as soon as a message is, at the latest about a minute after one was lost. Who came a moment before
         somebody subscribed may be said to have joined all the same. When a process is killed or cut off, its members stay for up
         to 25 s while the broker can be reached, and then leave all at once, each with its `Left`. While the broker cannot be
-        reached, those who were known last are there, and it heals by itself. Many rooms are asked for in turn, 400 a second. Of each other hub, up to 10,000 members of a room are
+        reached, those who were known last are there, and it heals by itself. Many rooms are asked for in
+        turn, 400 a second. Of each other hub, up to 10,000 members of a room are
         listed; ``statistics()`` counts all.
 
         Raises:

@@ -62,8 +62,10 @@ async def read_frame(reader: asyncio.StreamReader) -> tuple[dict[str, Any], byte
 
 def hang_up(writer: asyncio.StreamWriter) -> None:
     """Close a connection at once, also where a forked child has it too."""
-    with contextlib.suppress(OSError):
-        writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+    if not writer.transport.is_closing():  # after that its number may be another file's
+        own = writer.get_extra_info("socket")
+        with contextlib.suppress(OSError), socket.fromfd(own.fileno(), own.family, own.type) as same:  # uvloop's own cannot do it
+            same.shutdown(socket.SHUT_RDWR)
     writer.transport.abort()
 
 

@@ -17,6 +17,7 @@ from kit.hub.news import News
 from kit.hub.peers import MEMBERS_KNOWN, Peers
 from kit.hub.presence import Arrival, Present
 from kit.hub.roll_call import LOBBY, MOST_BYTES, Roll, Word, companion_of, read_roll, read_word, roll_messages, room_of, word_messages
+from kit.printable import quoted
 
 __all__ = ["Attendance"]
 
@@ -27,7 +28,8 @@ ANSWER_SECONDS = 0.5  # what hubs may take to answer a question that the broker 
 KEPT_SECONDS = 60.0  # for which a room that was asked for is followed
 
 _TICKS_A_BEAT = 5
-_ANSWERS = 5  # times ANSWER_SECONDS: the longest that a question waits, also for a slow broker
+_ANSWERS = 5  # times ANSWER_SECONDS: the longest that questions wait for a slow broker while none of them is answered
+_QUESTIONS = 200  # rooms that are asked for in ANSWER_SECONDS, so that others can answer in that time
 _ROOMS_AT_ONCE = 32
 _BYE_SECONDS = 0.5
 
@@ -61,6 +63,8 @@ class Attendance:
         self._news = News(tell)
         self._connected = True
         self._in_lobby = False
+        self._asked, self._asking_since = 0, 0.0
+        self._answered_at = 0.0
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -86,21 +90,34 @@ class Attendance:
             followed.followers -= 1
 
     async def elsewhere(self, room: str) -> list[Present]:
-        """Who is in ``room`` elsewhere; the first question waits for the answers."""
+        """Who is in ``room`` elsewhere; the first question waits for the answers.
+
+        Raises:
+            HubError: it could not be asked.
+        """
         if self._broker is None:
             return []
         followed = self._following.open(room)
         followed.followers += 1
         self._wake()
         try:
-            if self._connected:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_ANSWERS * ANSWER_SECONDS):
-                        await followed.answered.wait()
+            await self._heard_of(room, followed.answered)
         finally:
             followed.followers -= 1
             followed.until = self._loop.time() + KEPT_SECONDS
         return self._peers.present(room)
+
+    async def _heard_of(self, room: str, answered: asyncio.Event) -> None:
+        """Wait as long as it takes, while at least other questions are answered."""
+        patience = _ANSWERS * ANSWER_SECONDS
+        while not answered.is_set():
+            try:
+                async with asyncio.timeout(patience):
+                    await answered.wait()
+            except TimeoutError:
+                if self._answered_at + patience <= self._loop.time():
+                    why = "the broker is too slow" if self._connected else "the broker cannot be reached"
+                    raise HubError(f"who is in {quoted(room)} in other processes could not be asked within {patience:g} s: {why}. Try again.") from None
 
     def count(self, room: str) -> int | None:
         """How many are in ``room`` elsewhere, or None while nobody here wants to know; from any loop."""
@@ -166,7 +183,11 @@ class Attendance:
         """The own question has come back: by now others have it too."""
         for room in word.ask:
             if (followed := self._following.rooms.get(room)) is not None:
-                self._loop.call_later(ANSWER_SECONDS, followed.answered.set)
+                self._loop.call_later(ANSWER_SECONDS, self._had_time, followed.answered)
+
+    def _had_time(self, answered: asyncio.Event) -> None:
+        answered.set()
+        self._answered_at = self._loop.time()
 
     def _hear_roll(self, room: str, roll: Roll) -> None:
         followed = self._following.rooms.get(room)
@@ -246,7 +267,15 @@ class Attendance:
         if not self._in_lobby:
             await self._broker.join(LOBBY)
             self._in_lobby = self._due.hello = True
-        await self._following.enter_and_leave(self._broker, self._due)
+        await self._ask_in_turn()
+
+    async def _ask_in_turn(self) -> None:
+        """So many rooms at a time that others can answer; the next ones a moment later."""
+        if self._loop.time() >= self._asking_since + ANSWER_SECONDS:
+            self._asked, self._asking_since = 0, self._loop.time()
+        self._asked += await self._following.enter_and_leave(self._broker, self._due, _QUESTIONS - self._asked)
+        if self._asked >= _QUESTIONS:
+            self._loop.call_later(ANSWER_SECONDS, self._woken.set)
 
     async def _say_word(self) -> None:
         said, self._due = self._due, Due()

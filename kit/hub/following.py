@@ -81,8 +81,8 @@ class Following:
                 self._left[room] = due.drop[room] = None
         return expired
 
-    async def enter_and_leave(self, broker: Broker, due: Due) -> None:
-        """Have ``broker`` bring what others say of these rooms and of no others; ask for the new ones.
+    async def enter_and_leave(self, broker: Broker, due: Due, most: int) -> int:
+        """Have ``broker`` bring what others say of these rooms and of no others; ask for the new ones, ``most`` of them, and return how many.
 
         Raises:
             HubError: the broker cannot; what is left to do is done the next time.
@@ -90,11 +90,13 @@ class Following:
         for room in list(self._left):
             await broker.leave(companion_of(room))
             del self._left[room]
-        for room, followed in list(self.rooms.items()):
-            if not followed.entered and self.rooms.get(room) is followed:
+        new = [(room, followed) for room, followed in self.rooms.items() if not followed.entered][:most]
+        for room, followed in new:
+            if self.rooms.get(room) is followed:
                 await broker.join(companion_of(room))
                 followed.entered = True
                 due.ask[room] = None
+        return len(new)
 
     def _let_go_of_one(self) -> None:
         """So that to ask for room after room does not follow them all."""

@@ -99,6 +99,10 @@ class LinkedBroker:
     async def _connect(self) -> Link:
         raise NotImplementedError
 
+    def _advise(self, error: Exception) -> str:
+        """What to do about ``error``; nothing when its own words say so."""
+        return self.advice
+
     # What the hub calls.
 
     async def open(self, deliver: Deliver) -> None:
@@ -183,9 +187,9 @@ class LinkedBroker:
                 await self._use(link)
             except Exception as error:  # whatever it is: a hub goes on trying, and says why
                 self._reason = _words(error)
-            if not self._opened.done():
-                self._opened.set_exception(HubError(f"{self._name} cannot be used: {self._reason}. {self.advice}"))
-                return
+                if not self._opened.done():
+                    self._opened.set_exception(HubError(f"{self._name} cannot be used: {self._reason}. {self._advise(error)}".rstrip()))
+                    return
             if self.state == "connected":
                 lost_at = loop.time()
             if loop.time() - began > STEADY_SECONDS:

@@ -11,7 +11,7 @@ from kit.hub.book import recovered
 from kit.hub.broker import BrokerLimits
 from kit.hub.errors import HubError
 from kit.hub.link import LinkedBroker, LinkLost
-from kit.hub.local_server import LocalServer, MeetingPoint, frame, read_frame
+from kit.hub.local_server import LocalServer, MeetingPoint, frame, hang_up, read_frame
 from kit.hub.message import Position, Stored, check_room
 from kit.printable import quoted
 
@@ -23,8 +23,9 @@ TRY_AGAIN_SECONDS = 0.02
 class LocalBroker(LinkedBroker):
     """Rooms live in the memory of the process that serves them, on its hub's loop.
 
-    When that process ends, another takes over with empty rooms: new epochs, and a `Gap` for every subscriber. A loop that is blocked
-    for long keeps all others waiting; they say so, and nothing is lost.
+    When that process ends, another takes over with empty rooms: new epochs, and a `Gap` for every subscriber. So it is, within
+    two seconds, when something removes the folder in which they meet. A loop that is blocked for long keeps all others waiting; they say
+    so, and nothing is lost.
     """
 
     service = "the local broker"
@@ -39,22 +40,34 @@ class LocalBroker(LinkedBroker):
             raise HubError(f'this broker expects a URL such as "local://name", but got {quoted(url)}: {error}') from None
         self._server: LocalServer | None = None
 
+    def _advise(self, error: Exception) -> str:
+        if isinstance(error, TimeoutError):
+            return self.advice
+        if isinstance(error, (LinkLost, ConnectionError)):
+            return "Open the hub again."
+        return "" if isinstance(error, HubError) else "Use another name."
+
     async def _live(self) -> None:
         """If this process served the others, another one takes over in the end; also when nobody closes the hub before its loop ends."""
         try:
             await super()._live()
         finally:
-            if self._server is not None:
-                await self._server.close()
-                self._server = None
+            await self._step_down()
+
+    async def _step_down(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            await server.close()
 
     async def _connect(self) -> LocalLink:
         """Find the one who serves, or be it."""
         while True:
+            if not self._point.holds():
+                await self._step_down()
             with contextlib.suppress(ConnectionError, FileNotFoundError):
-                return LocalLink(self, self._limits, *await self._point.connect())
-            if self._server is None:
-                self._server = await LocalServer.start(self._point, self._limits, self.book.poison)
+                return LocalLink(self, self._limits, self._point, *await self._point.connect())
+            await self._step_down()  # if it serves, nobody finds it
+            self._server = await LocalServer.start(self._point, self._limits, self.book.poison)
             if self._server is None:
                 await asyncio.sleep(TRY_AGAIN_SECONDS)  # another process has just begun to serve, or is about to end
 
@@ -62,10 +75,11 @@ class LocalBroker(LinkedBroker):
 class LocalLink:
     """One connection to whoever serves."""
 
-    def __init__(self, broker: LocalBroker, limits: BrokerLimits, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, broker: LocalBroker, limits: BrokerLimits, point: MeetingPoint, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._broker = broker
         self._book = broker.book
         self._limits = limits
+        self._point = point
         self._reader, self._writer = reader, writer
         self._numbers = itertools.count(1)
         self._asked: dict[int, tuple[str, str, asyncio.Future[Any]]] = {}
@@ -99,12 +113,14 @@ class LocalLink:
         return await self._ask("history", room, since=since)
 
     async def beat(self) -> None:
-        """Ask for an answer."""
+        """Ask for an answer, if this is still where others would come to; who serves steps down with the loss of its own link."""
+        if not self._point.is_found():
+            raise ConnectionAbortedError("the files by which others find it were removed")
         self._ask("beat", "")
 
     def abort(self) -> None:
         """Close at once."""
-        self._writer.transport.abort()
+        hang_up(self._writer)
 
     async def close(self) -> None:
         """Nothing is left to do after `abort`."""

@@ -45,10 +45,13 @@ local function begin()
     redis.call('HSET', state, 'epoch', epoch, 'offset', 0)
 end
 
+local refusal
 local function add()
     offset = offset + 1
     local id = string.match(epoch, '^%d+') .. '-' .. string.format('%.0f', offset)
-    return type(redis.pcall('XADD', stream, 'MAXLEN', '~', kept, id, 'p', payload)) == 'string'
+    local reply = redis.pcall('XADD', stream, 'MAXLEN', '~', kept, id, 'p', payload)
+    refusal = type(reply) == 'table' and reply.err
+    return not refusal
 end
 
 local function trim()  -- the newest half of what may be kept stays
@@ -65,11 +68,13 @@ end
 
 if not epoch or epoch == spoiled or string.sub(epoch, -#mark) ~= mark or (offset > 0 and redis.call('EXISTS', stream) == 0) then begin() end
 if payload then
-    if not add() then  -- somebody else has written here: go on after that, or begin anew if there is no number after it
+    if not add() then
+        if string.sub(refusal, 1, 4) ~= 'ERR ' then return redis.error_reply(refusal) end  -- such as OOM: it is not about this message
+        -- somebody else has written here: go on after that, or begin anew if there is no number after it
         local top = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
         local base, number = string.match(top and top[1] or '', '^(%d+)-(%d+)$')
         if base == string.match(epoch, '^%d+') and tonumber(number) < 1e15 then offset = tonumber(number) else begin() end
-        if not add() then return redis.error_reply('the stream takes no message') end
+        if not add() then return redis.error_reply(refusal) end
     end
     redis.call('HSET', state, 'offset', string.format('%.0f', offset))
     if redis.call('HINCRBY', state, 'bytes', #payload) > tonumber(kept_bytes) / 2 then
@@ -295,7 +300,7 @@ def _position(reply: list[bytes]) -> Position:
 
 
 def _outcome(room: str, reply: Any) -> Position | Exception:
-    return PublishFailed(f"Redis refused the message: {reply}.", room=room) if isinstance(reply, Exception) else _position(reply)
+    return PublishFailed(f"Redis refused the message: {str(reply).rstrip('.')}.", room=room) if isinstance(reply, Exception) else _position(reply)
 
 
 def _payload(fields: list[bytes] | None) -> bytes:

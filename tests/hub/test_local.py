@@ -1,11 +1,15 @@
 """local://: processes of one user that meet without a service, take over from each other, and let nobody else in."""
 
+# ruff: noqa: ASYNC240, small files of the test's own
+
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+import re
 import secrets
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -35,6 +39,26 @@ async def main(url):
 asyncio.run(main(sys.argv[1]))
 """
 
+# One that forks while it serves, closes its hub, opens it again and publishes; the forked child lives until their input ends.
+FORKS = """
+import asyncio, os, sys
+from kit.hub import Hub
+
+async def main(url):
+    async with Hub(url) as hub, hub.subscribe("room") as subscriber:
+        print("ready", flush=True)
+        await subscriber.get()
+        if os.fork() == 0:
+            sys.stdin.read()
+            os._exit(0)
+    async with hub:
+        while True:
+            await hub.publish("room", "again")
+            await asyncio.sleep(0.1)
+
+asyncio.run(main(sys.argv[1]))
+"""
+
 
 @pytest.fixture(params=["a Unix socket", "a port and a secret"])
 def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -44,15 +68,23 @@ def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"local://{secrets.token_hex(8)}"
 
 
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where the processes of this test's user meet: nobody has been there yet."""
+    monkeypatch.setattr(local_server.tempfile, "gettempdir", lambda: str(tmp_path))
+    return tmp_path / f"kit-hub-{os.getuid()}"
+
+
 @contextlib.asynccontextmanager
-async def another_process(url: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", OTHER, url, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL)
+async def another_process(url: str, script: str = OTHER) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, url, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.PIPE)
     try:
         assert await asyncio.wait_for(process.stdout.readline(), 20.0) == b"ready\n"
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
+        process.stdin.close()  # which ends a forked child too
         await process.communicate()
 
 
@@ -134,14 +166,53 @@ async def test_without_the_secret_nobody_gets_in(monkeypatch: pytest.MonkeyPatch
         assert "without the secret" in hub.statistics().detail
 
 
-async def test_a_folder_that_others_may_enter_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(local_server.tempfile, "gettempdir", lambda: str(tmp_path))
-    folder = tmp_path / f"kit-hub-{os.getuid()}"
+async def test_a_folder_that_others_may_enter_is_refused(folder: Path) -> None:
     async with Hub("local://name"):
         assert folder.stat().st_mode & 0o777 == 0o700
     folder.chmod(0o755)
-    with pytest.raises(HubError, match="must be a folder of yours that nobody else may enter"):
+    await refused("must be a folder of yours that nobody else may enter. Remove it, then open the hub again.")
+    if os.getuid() == 0:  # only root can give a folder away
+        os.chown(folder, 65534, 65534)
+        await refused("must be a folder of yours that nobody else may enter, but it is another user's. Set TMPDIR")
+
+
+async def refused(why: str) -> None:
+    """The error says so, and gives no advice for another cause."""
+    with pytest.raises(HubError, match=re.escape(why)) as caught:
         await Hub("local://name").open()
+    assert "Another process" not in str(caught.value)
+
+
+async def test_a_path_that_is_too_long_for_a_socket_is_said_to_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(local_server.tempfile, "gettempdir", lambda: str(deep))
+    await refused("is too long for a socket. Set TMPDIR to a folder of yours with a shorter path")
+
+
+@pytest.mark.parametrize("suffix", [".lock", ".socket"])
+async def test_what_is_in_the_way_is_named(folder: Path, suffix: str) -> None:
+    in_the_way = MeetingPoint("name")._path.with_suffix(suffix)
+    in_the_way.mkdir(parents=True)
+    folder.chmod(0o700)
+    await refused(f"{in_the_way} cannot be used: Is a directory. Remove it, then open the hub again.")
+
+
+async def test_a_folder_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(local_server.tempfile, "gettempdir", lambda: str(tmp_path / "file"))
+    await refused("cannot be made: Not a directory. Set TMPDIR")
+
+
+async def test_a_program_that_is_no_hub_is_said_to_answer(folder: Path) -> None:
+    async def nonsense(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\xff" * 100)
+        writer.close()
+
+    point = MeetingPoint("name")
+    folder.mkdir(mode=0o700)
+    async with await asyncio.start_unix_server(nonsense, point._address):
+        await refused("what came is no frame of a local broker. Use another name.")
 
 
 @pytest.mark.parametrize("bad", ["local://", "local://" + "x" * 201, "local://a\nb"])
@@ -150,11 +221,10 @@ def test_a_name_is_like_a_room_s(bad: str) -> None:
         Hub(bad)
 
 
-async def test_nothing_but_a_lock_stays_in_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(local_server.tempfile, "gettempdir", lambda: str(tmp_path))
+async def test_nothing_but_a_lock_stays_in_the_folder(folder: Path) -> None:
     async with Hub("local://name"):
         pass
-    assert [path.suffix for path in (tmp_path / f"kit-hub-{os.getuid()}").iterdir()] == [".lock"]
+    assert [path.suffix for path in folder.iterdir()] == [".lock"]
 
 
 async def test_a_hub_that_is_closed_while_its_connection_is_given_up_leaves_no_task_behind(eventually: Eventually) -> None:
@@ -169,3 +239,68 @@ async def test_a_hub_that_is_closed_while_its_connection_is_given_up_leaves_no_t
         await eventually(reading.done)
         await hub.close()
         assert running("LinkedBroker") == running("LocalLink") == []
+
+
+async def test_a_forked_child_of_who_served_keeps_neither_the_lock_nor_the_connections() -> None:
+    url = f"local://{secrets.token_hex(8)}"
+    async with another_process(url, FORKS), Hub(url) as hub, hub.subscribe("room") as subscriber:
+        await hub.publish("room", "fork")
+        assert (await subscriber.get(timeout=5.0)).data == "fork"
+        assert isinstance(await subscriber.get(timeout=2.0), Gap), "before the silence is noticed"
+        while isinstance(each := await subscriber.get(timeout=2.0), Gap):
+            pass
+        assert each.data == "again"
+
+
+async def test_who_meets_where_a_folder_was_removed_meets_all_others_again_with_a_gap(url: str, folder: Path, eventually: Eventually) -> None:
+    async with Hub(url) as first, Hub(url) as second, first.subscribe("room") as one, second.subscribe("room") as two:
+        shutil.rmtree(folder)
+        async with Hub(url) as late, late.subscribe("room") as three:
+            await eventually(lambda: first.statistics().reconnects == second.statistics().reconnects == 1 and first.state == second.state == "connected")
+            assert [type(await each.get(timeout=5.0)) for each in (one, two)] == [Gap, Gap]
+            for hub in (first, second, late):
+                await hub.publish("room", "all")
+                assert [(await each.get(timeout=5.0)).data for each in (one, two, three)] == ["all"] * 3
+
+
+async def test_what_is_published_where_nobody_else_can_come_any_more_is_said_to_have_failed(url: str, folder: Path) -> None:
+    async with Hub(url) as first:
+        shutil.rmtree(folder)
+        async with Hub(url) as late, late.subscribe("room"):
+            with pytest.raises(PublishFailed, match="Whether the message arrived is not known"):
+                await first.publish("room", "into the dark")
+
+
+@pytest.mark.parametrize("suffix", [".lock", ""], ids=["the lock", "the address"])
+async def test_a_single_file_may_be_removed_too(url: str, folder: Path, suffix: str, eventually: Eventually) -> None:
+    async with Hub(url) as first, first.subscribe("room") as subscriber:
+        for path in folder.iterdir():
+            if (path.suffix == ".lock") == (suffix == ".lock"):
+                path.unlink()
+        await eventually(lambda: first.statistics().reconnects == 1 and first.state == "connected")
+        async with Hub(url) as late:
+            await late.publish("room", "found")
+        assert [type(await subscriber.get(timeout=5.0)) for _ in range(2)] == [Gap, Message]
+
+
+async def test_who_steps_down_leaves_the_address_of_who_serves_now(url: str, folder: Path) -> None:
+    first = Hub(url)
+    await first.open()
+    shutil.rmtree(folder)
+    async with Hub(url) as late:
+        await first.close()
+        async with Hub(url) as third, third.subscribe("room") as subscriber:
+            await late.publish("room", "found")
+            assert (await subscriber.get(timeout=5.0)).data == "found"
+
+
+async def test_who_could_not_begin_to_serve_keeps_nothing_locked(folder: Path) -> None:
+    point = MeetingPoint("name")
+    assert point.take()
+    point.give_back()
+    in_the_way = point._address
+    in_the_way.mkdir()
+    with pytest.raises(HubError):
+        await Hub("local://name").open()
+    in_the_way.rmdir()
+    assert MeetingPoint("name").take(), "the lock is free: another process would find it so too"

@@ -355,3 +355,14 @@ async def test_a_message_that_postgres_took_is_published_also_when_old_ones_cann
             assert len((await subscriber.get(timeout=10.0)).data) == 500_000
         finally:
             await postgres_server.run("DROP TRIGGER refuse ON kit_hub_messages")
+
+
+async def test_a_redis_that_is_out_of_memory_says_so_itself_and_loses_no_epoch() -> None:
+    async with running(Redis) as service, Hub(service.url) as hub, hub.subscribe("room") as subscriber:
+        before = await hub.publish("room", "before")
+        await service.run("CONFIG", "SET", "maxmemory", "1")
+        with pytest.raises(PublishFailed, match=r"Redis refused the message: .*command not allowed when used memory > 'maxmemory'\.$"):
+            await hub.publish("room", "too much")
+        await service.run("CONFIG", "SET", "maxmemory", "0")
+        assert await hub.publish("room", "after") == (before.epoch, before.offset + 1)
+        assert [(await subscriber.get(timeout=5.0)).data for _ in range(2)] == ["before", "after"]

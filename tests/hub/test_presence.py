@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kit import Client, Server, connect, serve
-from kit.hub import Gap, Hub, Joined, Left, Present, Subscriber, attendance, link
+from kit.hub import Gap, Hub, HubError, Joined, Left, Present, Subscriber, attendance, link
 from kit.hub import peers as peers_module
 from kit.hub.message import check_room, encode
 from kit.hub.peers import Peers
@@ -195,6 +195,38 @@ async def test_five_hundred_members_are_all_known_and_all_leave(hub: Hub, elsewh
                 left.add(each.id)
         assert await hub.present(room) == []
     await asyncio.gather(*(client.close() for client in clients))
+
+
+def peopled(hub: Hub, rooms: int) -> list[str]:
+    """As if a WebSocket had joined each of so many rooms."""
+    names = [f"room {number}" for number in range(rooms)]
+    everybody = {name: [Arrival(Present(name, "Ana", {}), 100.0)] for name in names}
+    attending = hub._rooms._attendance
+    attending._here = lambda room: everybody.get(room, [])
+    for name in names:
+        attending.came(name, everybody[name][0].present)
+    return names
+
+
+@over("local")
+async def test_who_asks_for_very_many_rooms_at_once_waits_longer_and_misses_nobody(
+    hub: Hub, elsewhere: Hub, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    monkeypatch.setattr(attendance, "_ROOMS_AT_ONCE", 1)  # a hub that takes its time to answer
+    names = peopled(elsewhere, 1500)
+    await eventually(lambda: elsewhere._rooms._attendance._in_lobby)
+    found = await asyncio.gather(*map(hub.present, names))
+    assert [[present.id for present in each] for each in found] == [[name] for name in names]
+
+
+@over("distant")
+async def test_a_question_that_could_not_be_asked_is_no_empty_room(hub: Hub, room: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attendance, "ANSWER_SECONDS", 0.1)
+    hub._rooms.state("reconnecting", "the broker is away")
+    with pytest.raises(HubError, match=r"could not be asked within 0.5 s: the broker cannot be reached"):
+        await hub.present(room)
+    hub._rooms.state("connected", "")
+    assert await hub.present(room) == []
 
 
 @everywhere

@@ -71,7 +71,7 @@ TOWN = """
     async def hold(websocket):
         await websocket.accept()
         await websocket.receive_text()
-        re.match("(a*)*b", "a" * 26)  # one call that never lets another thread run, for some seconds
+        re.match("(a*)*b", "a" * 27)  # one call that never lets another thread run, for some seconds
         await websocket.send_text("over")
 
     async def cut(websocket):

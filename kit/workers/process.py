@@ -29,7 +29,7 @@ __all__ = ["LOOK_SECONDS", "Process", "WorkerProcess"]
 _LINE_LIMIT_BYTES = 64 * 2**20
 _OUTBOX_MOST = 100  # sockets that wait for a process that takes none; each is a descriptor of the kernel's
 LOOK_SECONDS = 0.25
-_QUIET_LOOKS = 4  # so often nothing had come, not even a sign of life: it does not answer
+_QUIET_LOOKS = 6  # so often nothing had come, not even a sign of life: it does not answer
 _LAST_LINES = 5
 _LAST_CHARACTERS = 300  # of each
 

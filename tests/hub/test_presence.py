@@ -209,11 +209,11 @@ def peopled(hub: Hub, rooms: int) -> list[str]:
 
 
 @over("local")
-async def test_who_asks_for_very_many_rooms_at_once_waits_longer_and_misses_nobody(
+async def test_who_asks_for_more_rooms_at_once_than_can_be_answered_waits_longer_and_misses_nobody(
     hub: Hub, elsewhere: Hub, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
-    monkeypatch.setattr(attendance, "_ROOMS_AT_ONCE", 1)  # a hub that takes its time to answer
-    names = peopled(elsewhere, 1500)
+    monkeypatch.setattr(attendance, "ANSWER_SECONDS", 1.0)  # the machine may be busy
+    names = peopled(elsewhere, 1200)
     await eventually(lambda: elsewhere._rooms._attendance._in_lobby)
     found = await asyncio.gather(*map(hub.present, names))
     assert [[present.id for present in each] for each in found] == [[name] for name in names]

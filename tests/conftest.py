@@ -62,12 +62,13 @@ def notebooks_wanted(request: pytest.FixtureRequest) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def executions(notebooks_wanted: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executions]:
+def executions(request: pytest.FixtureRequest, notebooks_wanted: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executions]:
     """One for all worker processes of this session, if there are several."""
     one_of_several = "PYTEST_XDIST_WORKER" in os.environ
     folder = tmp_path_factory.getbasetemp().parent / "notebooks" if one_of_several else tmp_path_factory.mktemp("notebooks")
     folder.mkdir(exist_ok=True)
-    running = Executions(folder, notebooks_wanted)
+    beside_a_browser = any(item.nodeid.startswith("tests/browser/") for item in request.session.items)
+    running = Executions(folder, notebooks_wanted, at_a_time=1 if beside_a_browser else 2)
     yield running
     running.close(at_once=not one_of_several)
 

@@ -12,7 +12,7 @@ from playwright.async_api import Browser, BrowserContext, async_playwright, expe
 
 from tests.browser.lab import CHROMIUM_FLAGS, Lab, Notebook, find_chromium, running_lab
 
-PATIENCE_MILLISECONDS = 10_000
+PATIENCE_MILLISECONDS = 20_000  # the machine may be busy with other tests
 
 OpenNotebook = Callable[..., contextlib.AbstractAsyncContextManager[Notebook]]
 

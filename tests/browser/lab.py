@@ -191,7 +191,7 @@ class Notebook:
     async def load(self) -> None:
         """Load the page, or load it again, until the notebook and its kernel are there."""
         await self.page.goto(f"{self.lab.url}/doc/tree/{self.path}?token={self.lab.token}")
-        await self.page.wait_for_function(_READY)
+        await self.page.wait_for_function(_READY, timeout=1000 * START_SECONDS)
 
     async def command(self, name: str, args: dict[str, Any] | None = None) -> None:
         """Have one of JupyterLab's commands done, and wait for it."""

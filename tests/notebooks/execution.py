@@ -42,8 +42,7 @@ __all__ = [
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CELL_SECONDS = 30
-NOTEBOOK_SECONDS = 100
-AT_A_TIME = 2
+NOTEBOOK_SECONDS = 100  # until one is there that is waited for
 
 # What a question may use beside the notebook's own names. `where` is a handler's lines, from the outermost in, and for what it waits.
 ASKING = """
@@ -126,9 +125,10 @@ class Executions:
     Several processes may share ``folder``: the first to ``begin`` executes the notebooks for all of them.
     """
 
-    def __init__(self, folder: Path, notebooks: list[Path]) -> None:
+    def __init__(self, folder: Path, notebooks: list[Path], *, at_a_time: int) -> None:
         self._folder = folder
         self._notebooks = notebooks
+        self._at_a_time = at_a_time
         self._runs: dict[Path, Run] = {}
         self._pool: ThreadPoolExecutor | None = None
 
@@ -138,7 +138,7 @@ class Executions:
             (self._folder / "begun").touch(exist_ok=False)
         except FileExistsError:
             return
-        self._pool = ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="notebook")
+        self._pool = ThreadPoolExecutor(self._at_a_time, thread_name_prefix="notebook")
         for path in sorted(self._notebooks, key=lambda path: path.stem.startswith(("03", "05", "07")), reverse=True):  # the slowest first
             self._pool.submit(self._execute, path)
 

@@ -11,6 +11,10 @@ from tests.notebooks.execution import ROOT, Run, printed, read
 
 pytestmark = pytest.mark.broker
 NOTEBOOK = ROOT / "notebooks/07_beyond_one_process.ipynb"
+QUESTIONS = {
+    "what Ben heard": "[entry.text for entry in hub_server.timeline.entries(connection=people['Ben'].client.number)"
+    " if (entry.side, entry.kind, entry.details.get('opcode')) == ('client', 'frame-in', 'TEXT')]",
+}
 AVAILABLE = [kind for kind in (PrivateRedis, PrivatePostgres) if kind.missing() is None]
 EVERYBODY = [f"Client #{n} in process {1 + (n - 1) % 2} heard 'says: hello'" for n in (1, 2, 3, 4)]
 HALF = [line if n % 2 else f"Client #{n} in process 2 heard nothing" for n, line in enumerate(EVERYBODY, 1)]
@@ -39,11 +43,12 @@ def test_a_hub_in_memory_too_and_a_broker_joins_them(run: Run) -> None:
 def test_the_notebook_joins_as_a_third_process_and_sees_who_is_there(run: Run) -> None:
     said = run.printed_by('"hello from the notebook"').splitlines()
     assert said[:2] == ["Ana is in process 1", "Ben is in process 2"]
-    assert [re.search(r"data='([^']*)', epoch='\w+', offset=(\d)", line).groups() for line in said[2:4]] == [
+    assert [re.search(r"data='([^']*)', epoch='\w+', offset=(\d)", line).groups() for line in said[3:5]] == [
         ("hello from the notebook", "1"),
         ("Ana says: hello from Ana", "2"),
     ]
-    assert said[4] == "in the room: ['Ana', 'Ben']"
+    assert said[2] == "in the room: ['Ana', 'Ben']"
+    assert run.answers["what Ben heard"] == ["hello from the notebook", "Ana says: hello from Ana"]
 
 
 def test_every_service_that_is_installed_joins_them_and_one_that_is_not_says_how(run: Run) -> None:

@@ -7,10 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
-from _pytest.mark import ParameterSet
 
 from tests.notebooks.execution import NOTEBOOKS, ROOT, Run, code_cells, failures, printed, read, tags, written_files
 
@@ -113,7 +113,7 @@ def test_files_that_it_writes_are_formatted_too(path: Path) -> None:
 # How it runs.
 
 
-def marked(path: Path) -> ParameterSet:
+def marked(path: Path) -> Any:
     """The notebook that starts a Redis and a PostgreSQL is run where tests may do that."""
     return pytest.param(path, id=path.stem, marks=pytest.mark.broker if path.stem.startswith("07") else ())
 

@@ -96,14 +96,12 @@ class Run(NamedTuple):
     """A notebook that was executed top to bottom, and then every code cell once more, in one kernel.
 
     Attributes:
-        seconds: how long the first pass took.
         first: the code cells after it, and ``again`` after the second pass.
         answers: what the kernel answered after the first pass to the ``QUESTIONS`` of the notebook's own test module.
         kernel_said: what its process wrote to its own output.
     """
 
     path: Path
-    seconds: float
     first: list[NotebookNode]
     again: list[NotebookNode]
     answers: dict[str, Any]
@@ -190,15 +188,13 @@ async def _execute(path: Path, folder: Path) -> Run:
     client = NotebookClient(notebook, timeout=CELL_SECONDS, allow_errors=True, resources={"metadata": {"path": str(working)}})
     with said.open("w") as log:
         async with client.async_setup_kernel(stdout=log, stderr=log, env={**os.environ, "TMPDIR": str(scratch)}):
-            began = time.monotonic()
             first = [await execute_cell(client, index) for index in positions]
-            seconds = time.monotonic() - began
             asked = [await execute_cell(client, index) for index in range(first_question, len(notebook.cells))]
             again = [await execute_cell(client, index) for index in positions]
     shutil.rmtree(scratch, ignore_errors=True)  # what its private services kept is being removed already
     assert not failures(asked)
     answers = {question: json.loads(printed([cell])) for question, cell in zip(questions, asked, strict=True)}
-    return Run(path, seconds, first, again, answers, said.read_text())
+    return Run(path, first, again, answers, said.read_text())
 
 
 def _scratch() -> Path:

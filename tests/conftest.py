@@ -84,7 +84,7 @@ def notebooks_run_meanwhile(request: pytest.FixtureRequest, notebooks_wanted: li
 def eventually() -> Callable[..., object]:
     """Wait, by looking again and again but for a bounded time, until a condition holds; returns what it returned."""
 
-    async def wait(condition: Callable[[], object], *, within_seconds: float = 5.0) -> object:
+    async def wait(condition: Callable[[], object], *, within_seconds: float = 20.0) -> object:
         deadline = time.monotonic() + within_seconds
         while not (found := condition()):
             assert time.monotonic() < deadline, f"not within {within_seconds} s: {condition}"

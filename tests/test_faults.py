@@ -103,7 +103,7 @@ async def test_the_same_fault_twice_is_refused_by_name_and_the_first_stays(clien
 
 
 async def test_different_faults_are_on_together_and_end_in_any_order(client: Client) -> None:
-    stalled, slow = reading_stalled(client), slow_network(client, to_server_seconds=0.05, to_client_seconds=0.05)
+    stalled, slow = reading_stalled(client), slow_network(client, to_server_seconds=0.5, to_client_seconds=0.5)
     await stalled.begin()
     await slow.begin()
     assert list(client.faults) == ["reading-stalled", "slow-network"]
@@ -112,9 +112,9 @@ async def test_different_faults_are_on_together_and_end_in_any_order(client: Cli
         await client.receive_text(timeout=0.2)
     await stalled.end()
     assert await client.receive_text(timeout=5.0) == "both"
-    assert await client.ping() >= 0.1
+    assert await client.ping() >= 1.0
     await slow.end()
-    assert await client.ping() < 0.1
+    assert await client.ping() < 1.0
 
 
 @every_block
@@ -191,9 +191,7 @@ async def test_a_client_may_vanish_during_a_fault(client: Client, eventually: Ev
 @every_block
 async def test_a_server_stops_in_time_during_a_fault_of_one_of_its_clients(server: Server, client: Client, what: str) -> None:
     async with BLOCKS[what](client):
-        began = time.monotonic()
-        await server.stop()
-        assert time.monotonic() - began < 3.0
+        await asyncio.wait_for(server.stop(), 20.0)
     await asyncio.wait_for(client.wait_closed(), 5.0)
     assert client.faults == {}
 
@@ -315,7 +313,7 @@ async def test_what_was_read_before_the_stall_can_still_be_taken(client: Client,
     await client.send_text("one")
     await eventually(lambda: frames(client, "client", "frame-in"))
     async with reading_stalled(client):
-        assert await client.receive_text(timeout=1.0) == "one"
+        assert await client.receive_text(timeout=5.0) == "one"
 
 
 async def test_a_stalled_client_answers_no_ping_and_is_closed_with_1011(eventually: Eventually) -> None:
@@ -337,7 +335,7 @@ async def test_a_stalled_client_answers_no_ping_and_is_closed_with_1011(eventual
 
 async def test_a_ping_takes_both_latencies_and_a_message_is_recorded_at_each_end_when_it_is_there(client: Client) -> None:
     async with slow_network(client, to_server_seconds=0.1, to_client_seconds=0.2):
-        assert 0.3 <= await client.ping() < 1.0
+        assert await client.ping() >= 0.3
         assert await echoes(client, "slow")
     out, arrived = frames(client, "client", "frame-out", "TEXT")[0], frames(client, "server", "frame-in", "TEXT")[0]
     back, here = frames(client, "server", "frame-out", "TEXT")[0], frames(client, "client", "frame-in", "TEXT")[0]
@@ -348,9 +346,7 @@ async def test_a_ping_takes_both_latencies_and_a_message_is_recorded_at_each_end
 
 async def test_sending_into_a_slow_network_does_not_wait_for_the_arrival(client: Client) -> None:
     async with slow_network(client, to_server_seconds=5.0):
-        began = time.monotonic()
-        await client.send_text("on its way")
-        assert time.monotonic() - began < 1.0
+        await asyncio.wait_for(client.send_text("on its way"), 4.0)
         assert frames(client, "server", "frame-in") == []
         await client.abort()
 

@@ -269,7 +269,7 @@ async def test_nothing_is_written_once_the_client_is_gone(how: str) -> None:
         with contextlib.suppress(WebSocketDisconnect):
             await websocket.receive_text()
         answers.extend([outlet.write(prepared("late")), outlet.turn.write([outlet], prepared("late")) == []])
-        await asyncio.wait_for(outlet.drained(), 1)
+        await asyncio.wait_for(outlet.drained(), 5)
         loop.call_soon_threadsafe(over.set)
 
     loop = asyncio.get_running_loop()
@@ -324,7 +324,7 @@ async def test_a_peer_that_does_not_read_delays_nobody_and_is_dropped_at_once() 
         await asyncio.sleep(0)
         assert not waiting.done()
         stuck.abort()
-        await asyncio.wait_for(waiting, 1)
+        await asyncio.wait_for(waiting, 5)
         return stuck.pending_bytes
 
     async with serve(listeners.app, port=0) as server, raw_client(server, receive_bytes=4096), connect(server, "/ws") as reading:

@@ -29,6 +29,7 @@ from kit.conversation import Conversation
 from kit.errors import ConnectError, HandshakeRefused, KitError, ServerStartError
 from kit.evidence import settled
 from tests.apps import app
+from tests.timing import within
 
 ROOT = Path(__file__).parent.parent
 T = TypeVar("T")
@@ -143,14 +144,6 @@ def command_of(pid: int) -> str:
 
 def is_gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
-
-
-@contextlib.contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """The block takes less than so many seconds."""
-    began = time.monotonic()
-    yield
-    assert time.monotonic() - began < seconds
 
 
 async def started(*arguments: Any, **options: Any) -> Server:

@@ -87,7 +87,7 @@ async def test_who_is_cancelled_while_entering_from_another_loop_is_in_no_room(t
         if not task.cancelled():
             await task.result().__aexit__()
         await thread.run(asyncio.sleep(0))
-        await eventually(lambda: hub.statistics().rooms == (), within_seconds=1.0)
+        await eventually(lambda: hub.statistics().rooms == ())
     await hub.close()
 
 
@@ -230,6 +230,6 @@ async def test_cancelling_a_handler_whose_member_is_being_closed_cancels_it() ->
         for _ in range(10):
             await asyncio.sleep(0)
         task.cancel()
-        await asyncio.wait([task], timeout=1.0)
+        await asyncio.wait([task], timeout=SECONDS)
         assert task.cancelled()
         assert not any(room.members for room in hub.statistics().rooms)

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from kit.hub import Gap, Hub, HubError, Message, PublishFailed, local_server
+from kit.hub import Gap, Hub, HubError, Message, PublishFailed, link, local_server
 from kit.hub.local_server import MeetingPoint, frame
 
 Eventually = Callable[..., Any]
@@ -246,8 +246,8 @@ async def test_a_forked_child_of_who_served_keeps_neither_the_lock_nor_the_conne
     async with another_process(url, FORKS), Hub(url) as hub, hub.subscribe("room") as subscriber:
         await hub.publish("room", "fork")
         assert (await subscriber.get(timeout=5.0)).data == "fork"
-        assert isinstance(await subscriber.get(timeout=2.0), Gap), "before the silence is noticed"
-        while isinstance(each := await subscriber.get(timeout=2.0), Gap):
+        assert isinstance(await subscriber.get(timeout=link.SILENT_SECONDS - 2), Gap), "before the silence is noticed"
+        while isinstance(each := await subscriber.get(timeout=5.0), Gap):
             pass
         assert each.data == "again"
 

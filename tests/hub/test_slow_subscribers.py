@@ -88,12 +88,12 @@ async def test_dropped_messages_leave_a_gap_in_their_place_that_counts_them(hub:
 async def test_block_holds_the_publisher_until_there_is_room_and_loses_nothing() -> None:
     async with Hub(queue=50, block_seconds=60.0) as hub, hub.subscribe("room", policy="block") as subscriber:
         for number in range(50):
-            await asyncio.wait_for(hub.publish("room", number), 1.0)
+            await asyncio.wait_for(hub.publish("room", number), 10.0)
         waiting = asyncio.create_task(hub.publish("room", 50))
         await asyncio.sleep(0.05)
         assert not waiting.done()
         assert [(await subscriber.get()).data for _ in range(50)] == list(range(50))
-        await asyncio.wait_for(waiting, 1.0)
+        await asyncio.wait_for(waiting, 10.0)
         assert (await subscriber.get()).data == 50
 
 
@@ -102,7 +102,7 @@ async def test_many_publishers_blocked_at_once_keep_the_bound(hub: Hub) -> None:
         publishing = asyncio.gather(*(hub.publish("room", number) for number in range(300)))
         seen = []
         while len(seen) < 300:
-            seen.append((await subscriber.get(timeout=1.0)).data)
+            seen.append((await subscriber.get(timeout=10.0)).data)
             assert subscriber.waiting <= 50
         await publishing
         assert sorted(seen) == list(range(300))
@@ -115,9 +115,10 @@ async def test_block_has_a_time_limit_after_which_publishers_go_on_without_it(hu
         began = time.monotonic()
         held_up = asyncio.create_task(hub.publish("room", 50))
         await asyncio.sleep(0)
-        await asyncio.wait_for(hub.publish("other", "not held up"), 0.1)
+        await hub.publish("other", "not held up")
+        assert not held_up.done()
         await held_up
-        assert 0.2 <= time.monotonic() - began < 1.0
+        assert time.monotonic() - began >= 0.2
         for number in range(100):
             await hub.publish("room", number)
         with pytest.raises(SubscriberDisconnected, match=r"publishers waited 0\.2 s for it"):
@@ -162,7 +163,7 @@ async def test_a_timed_out_or_cancelled_get_loses_nothing(hub: Hub) -> None:
         getting.cancel()
         got = await asyncio.gather(getting, return_exceptions=True)
         if getting.cancelled():
-            got = [await subscriber.get(timeout=1.0)]
+            got = [await subscriber.get(timeout=10.0)]
         assert got[0].data == "kept"
 
 

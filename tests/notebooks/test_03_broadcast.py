@@ -168,7 +168,7 @@ def test_a_broadcast_from_a_cell_hops_and_one_by_run_need_not(run: Run) -> None:
 def test_a_queue_of_the_app_wakes_late_from_a_cell_and_refuses_to_wait_there(run: Run) -> None:
     said = run.printed_by("def slowest_seconds")
     in_the_cell, by_run = (float(re.search(rf"{how}: +([\d.]+) s", said)[1]) for how in ("put in the cell", "put by run"))
-    assert 0.03 < in_the_cell < 1
+    assert in_the_cell > 0.03
     assert by_run < in_the_cell / 2
     assert "get in the cell:  RuntimeError: is bound to a different event loop\n" in said
 

@@ -8,8 +8,7 @@ import contextlib
 import os
 import socket
 import threading
-import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
 from kit import Server
@@ -65,11 +64,3 @@ async def in_another_thread(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the count is all that matters
-
-
-@contextlib.contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """The block takes less than so many seconds."""
-    began = time.monotonic()
-    yield
-    assert time.monotonic() - began < seconds

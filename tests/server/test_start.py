@@ -22,7 +22,8 @@ from kit.engine import Engine
 from kit.errors import ServerStartError
 from tests.apps import app
 from tests.server.apps import BLOCKS, endpoint
-from tests.server.probes import is_free, server_threads, within
+from tests.server.probes import is_free, server_threads
+from tests.timing import within
 
 
 async def test_it_is_ready_when_serve_returns() -> None:

@@ -18,7 +18,8 @@ from kit import connect, serve, stop_all
 from kit.errors import HandshakeRefused, StillBlockedWarning
 from tests.apps import app
 from tests.server.apps import BLOCKS, STUBBORN, blocking_app, stopping_app
-from tests.server.probes import in_another_thread, is_free, peer_that_never_reads, server_threads, within
+from tests.server.probes import in_another_thread, is_free, peer_that_never_reads, server_threads
+from tests.timing import within
 
 
 @pytest.mark.parametrize("path", ["/receive", "/sleep", "/loop", "/flood", "/thread-pool"])
@@ -137,7 +138,7 @@ async def test_a_handler_that_blocks_in_c_is_named_and_its_port_is_free(eventual
     with within(2.4), pytest.warns(StillBlockedWarning, match=r"apps\.py, line \d+, in handler: time\.sleep\(2\.5\)"):
         await server.stop()
     assert is_free(server.port)
-    await asyncio.wait_for(client.wait_closed(), 1.0)
+    await asyncio.wait_for(client.wait_closed(), 5.0)
     await eventually(lambda: server_threads() == [])  # it ends when the call returns
 
 

@@ -254,7 +254,7 @@ def _future(end: Any) -> asyncio.Future[Any] | None:
 
 def _wait(beneath: list[_Step], chain: _Chain, view: _View, task_count: int) -> Wait:
     kind, call, peer = _known_call(beneath, view)
-    limit, work = _limit(beneath), _work(beneath) if kind == "thread" else ""
+    limit, work = _limit(chain.steps, view), _work(beneath) if kind == "thread" else ""
     if kind is None:
         kind = _kind_by_end(beneath, chain, task_count)
     if kind == "tasks" and not beneath:
@@ -272,10 +272,12 @@ def _known_call(beneath: list[_Step], view: _View) -> tuple[str | None, str, str
             return _TAP_KINDS[code], call, connection.name if connection is not view.connection else ""
         kind = kind_of(str(step.frame.f_globals.get("__name__")), code.co_qualname)
         if kind is not None:
-            return kind, "TaskGroup" if kind == "task-group" else code.co_name if call.startswith("__") else call, ""
+            return kind, _CALLS.get(code.co_name) or (code.co_name if call.startswith("__") else call), ""
     return None, call, ""
 
 
+# What the reader has written, where the function that waits has another name.
+_CALLS = {"__aexit__": "TaskGroup", "_wait_for_one": "as_completed"}
 _TAP_KINDS = {HandlerTap.receive.__code__: "message", HandlerTap.send.__code__: "send"}
 
 
@@ -290,14 +292,17 @@ def _kind_by_end(beneath: list[_Step], chain: _Chain, task_count: int) -> str:
     return "task" if isinstance(chain.end, asyncio.Task) else "thread" if source_futures(chain.end) else "future"
 
 
-def _limit(beneath: list[_Step]) -> float | None:
-    """After how many seconds the call gives up, or a sleep is over."""
-    for step in beneath:
-        name = step.frame.f_code.co_name
-        if name in ("wait_for", "sleep"):
-            limit = step.frame.f_locals.get("timeout" if name == "wait_for" else "delay")
-            return float(limit) if isinstance(limit, (int, float)) else None
+def _limit(steps: list[_Step], view: _View) -> float | None:
+    """After how many seconds the call gives up, or a sleep is over; the innermost limit, which may be set around a line of the reader's."""
+    for step in reversed(steps):
+        variable = _LIMITS.get(step.frame.f_code.co_name)
+        limit = step.frame.f_locals.get(variable) if variable and not _is_own(step.frame.f_code, view) else None
+        if isinstance(limit, (int, float)):
+            return float(limit)
     return None
+
+
+_LIMITS = {"wait_for": "timeout", "sleep": "delay"}
 
 
 def _work(beneath: list[_Step]) -> str:
@@ -323,7 +328,8 @@ def _joined(outer: Suspension, inner: Suspension) -> Suspension:
     wait = inner.wait if inner.wait.limit_seconds is not None or inner.wait.kind == "send" else inner.wait._replace(limit_seconds=outer.wait.limit_seconds)
     if not inner.lines and outer.wait.call:
         wait = wait._replace(call=outer.wait.call if outer.wait.kind != "task" else wait.call)
-    return Suspension(outer.lines + inner.lines, wait, outer.held, inner.witness or outer.witness, inner.branches)
+    branches = tuple(branch._replace(lines=outer.lines + branch.lines) for branch in inner.branches)
+    return Suspension(outer.lines + inner.lines, wait, outer.held, inner.witness or outer.witness, branches)
 
 
 def _in_thread(outer: Suspension, end: Any, view: _View) -> Suspension:

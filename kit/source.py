@@ -46,7 +46,7 @@ def is_readers(filename: str) -> bool:
 def source_lines(filename: str, module_globals: dict[str, Any] | None = None) -> list[str]:
     """The lines of a file or cell; none where that is not known.
 
-    Python calls whatever ``exec`` is given ``<string>``, and from 3.13 on it keeps the text of ``python -c`` under that name: not to be mistaken for it.
+    Python calls whatever ``exec`` is given ``<string>``, and 3.13.0 keeps the text of ``python -c`` under that name: not to be mistaken for it.
     """
     return linecache.getlines(filename, module_globals) if filename != "<string>" else []
 

@@ -92,7 +92,7 @@ def test_what_has_no_source_says_so() -> None:
 
 
 def test_what_has_no_source_is_not_shown_with_that_of_another_of_the_same_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python 3.13 keeps the text of ``python -c`` under the name that it gives to whatever is executed from a string."""
+    """Python 3.13.0 keeps the text of ``python -c`` under the name that it gives to whatever is executed from a string."""
     monkeypatch.setitem(linecache.cache, "<string>", (1, None, ["import another\n", "another.run()\n"], "<string>"))
     made: dict[str, Any] = {}
     exec("def made():\n    pass\n", made)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
 import subprocess
 import time
@@ -180,15 +181,17 @@ class WorkerProcess:
             file.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._popen.wait(0.5)  # a killed process ends within milliseconds
-        self._channel.close()
+        if self._state != "ended":
+            self._over(-signal.SIGKILL if self._popen.returncode is None else self._popen.returncode)
 
     # Its life.
 
     async def _live(self) -> None:
         """1. listen until it hangs up; 2. wait for its end; 3. what was its, ends."""
         pipes, self._pipes = self._pipes, {}
-        outputs = [Output(self._timeline, self._label, stream).line for stream in ("stdout", "stderr")]
-        listening = [self._reports, Lines(outputs[0], limit=LINE_CHARACTERS), Lines(partial(self._wrote, outputs[1]), limit=LINE_CHARACTERS)]
+        outputs = [Output(self._timeline, self._label, stream) for stream in ("stdout", "stderr")]
+        takers = [outputs[0].line, partial(self._wrote, outputs[1])]
+        listening = [self._reports, *(Lines(take, limit=LINE_CHARACTERS) for take in takers)]
         transports = []
         try:
             for lines, file in zip(listening, pipes.values(), strict=True):
@@ -198,6 +201,8 @@ class WorkerProcess:
                 hung_up = self._reports.over
                 await (asyncio.sleep(0.005) if hung_up.done() else asyncio.wait([hung_up], timeout=0.25))
             await asyncio.wait([lines.over for lines in listening], timeout=0.5)  # a grandchild that left its group may have them still
+            for output in outputs:
+                output.say_what_is_missing()
         finally:
             for transport in transports:
                 transport.close()
@@ -218,9 +223,9 @@ class WorkerProcess:
 
     # From it.
 
-    def _wrote(self, tell: Callable[[bytes], None], line: bytes) -> None:
+    def _wrote(self, output: Output, line: bytes) -> None:
         """A line that it wrote to stderr."""
-        tell(line)
+        output.line(line)
         if line.strip():
             self._last_lines.append(visible(line[:_LAST_CHARACTERS].decode("utf-8", "replace").strip()))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import warnings
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -18,15 +17,15 @@ from websockets.protocol import State
 from websockets.uri import WebSocketURI
 
 from kit import closing, loops
-from kit.close_codes import may_be_sent, name_of
+from kit.arguments import check_close, check_handshake, check_json_mode
 from kit.connection import Connection
 from kit.errors import Disconnected, ReceiveTimeout, WrongMessageType
-from kit.opening import address_of, open_wire, server_heard_out, timeline_of
+from kit.incoming import Message
+from kit.opening import ClientEnd, address_of, handshake_headers, open_wire, server_heard_out, timeline_of
 from kit.pending import Pending
-from kit.registry import running_server
 from kit.server import Server
 from kit.timeline import Timeline
-from kit.wire import ClientWire, Message
+from kit.wire import ClientWire
 
 __all__ = ["Client", "connect"]
 
@@ -116,7 +115,7 @@ class Client:
 
     async def send_json(self, data: Any, mode: str = "text") -> None:
         """Send ``data`` as JSON in a text message, or in a binary one with ``mode="binary"``; otherwise like `send_text`."""
-        _check_mode(mode)
+        check_json_mode(mode)
         text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
         await self._send(Opcode.TEXT if mode == "text" else Opcode.BINARY, text.encode())
 
@@ -138,7 +137,7 @@ class Client:
 
     async def receive_json(self, mode: str = "text", *, timeout: float | None = None) -> Any:
         """The next message's JSON, from text or, with ``mode="binary"``, from bytes; otherwise like `receive_text`."""
-        _check_mode(mode)
+        check_json_mode(mode)
         return json.loads(await self._receive(str if mode == "text" else bytes, "receive_json", timeout))
 
     async def receive(self, *, timeout: float | None = None) -> dict[str, Any]:
@@ -181,7 +180,7 @@ class Client:
         Raises:
             ValueError: a code that may not be sent, or a reason of more than 123 bytes (RFC 6455 §5.5).
         """
-        _check_close(code, reason)
+        check_close(code, reason)
         await loops.run_on(self._wire.loop, self._wire.close(code, reason, within_seconds))
         await server_heard_out(self.connection)
 
@@ -246,7 +245,8 @@ class Client:
                 self._wire.inbox.pass_on()
                 raise _wrong_type(method, message)
             try:
-                return self._wire.take()
+                self._wire.take(message)
+                return message
             except IndexError:  # another receive was quicker: wait for the next message
                 continue
 
@@ -280,9 +280,13 @@ def connect(
     origin: str | None = None,
     compression: bool = False,
     max_message_bytes: int = 16 * 2**20,
+    handshake_timeout_seconds: float | None = 5.0,
     timeline: Timeline | None = None,
 ) -> Pending[Client]:
-    """Connect a WebSocket client: ``client = await connect(server, "/ws")``, or with ``async with``.
+    """Connect a WebSocket client: ``client = await connect(server, "/ws")``, or with ``async with``, which closes it at the end.
+
+    May be awaited on any loop, in any thread; the client itself lives on the kit's own. Cancelling it leaves no connection.
+    A server that has been replaced is dialled where its successor is.
 
     Args:
         target: a server from `serve`, or the address of any server, for example ``"ws://127.0.0.1:8001"``.
@@ -294,32 +298,42 @@ def connect(
         query: added to the path, percent-encoded.
         origin: the ``Origin`` header, which a browser would set.
         compression: offer per-message compression (RFC 7692).
-        max_message_bytes: a longer message closes the connection with 1009.
+        max_message_bytes: a longer message closes the connection with 1009 (RFC 6455 §7.4.1).
+        handshake_timeout_seconds: how long the answer to the handshake may take, the way to the server included; None waits for ever.
         timeline: where to record; by default the server's own when it runs in this kernel, else a new one.
 
     Raises:
         HandshakeRefused: the server answered with an HTTP status; the error carries it with headers and body.
-        ConnectError: nobody answered within 5 seconds, or not in the WebSocket protocol.
+        ConnectError: nobody answered in time, or not in the WebSocket protocol; or the server has been stopped.
         TypeError, ValueError: the arguments cannot make a request.
     """
-    _check_handshake_arguments(subprotocols, {**(headers or {}), **({"Origin": origin} if origin else {})}, query)
+    offered = subprotocols if isinstance(subprotocols, str) else [*subprotocols]
+    check_handshake(
+        subprotocols=offered,
+        headers=headers,
+        cookies=cookies,
+        query=query,
+        origin=origin,
+        max_message_bytes=max_message_bytes,
+        handshake_timeout_seconds=handshake_timeout_seconds,
+    )
     protocol_options = {
         "origin": origin,
-        "subprotocols": [*subprotocols] or None,
+        "subprotocols": offered or None,
         "max_size": max_message_bytes,
         "extensions": [ClientPerMessageDeflateFactory()] if compression else None,
     }
 
     async def opening() -> Client:
         url = address_of(target, path, query)
-        all_headers = dict(headers or {})
-        own = [all_headers.pop(name) for name in list(all_headers) if name.lower() == "cookie"]
-        all_cookies = {**(cookies or {}), **((running_server(target.name) or target).kit_cookies if isinstance(target, Server) else {})}
-        if own or all_cookies:
-            all_headers["Cookie"] = "; ".join([*own, *(f"{key}={value}" for key, value in all_cookies.items())])
         kept_in = timeline or timeline_of(target, url)
-        wire, connection = await loops.background().run(open_wire(url, name, all_headers, protocol_options, kept_in))
-        return Client(wire, connection, kept_in, url)
+        end = ClientEnd(url, name, kept_in, handshake_headers(target, headers or {}, cookies or {}), **protocol_options)
+        try:
+            wire = await loops.background().run(open_wire(end, handshake_timeout_seconds))
+        except asyncio.CancelledError:  # it may come when the connection has just been made, and nobody has it
+            loops.background().call_soon(end.forsake)
+            raise
+        return Client(wire, end.connection, kept_in, url)
 
     return Pending(opening, Client.close, not_yet="this client is not connected yet", advice="client = await connect(server, …)")
 
@@ -328,30 +342,6 @@ def _wrong_type(method: str, message: Message) -> WrongMessageType:
     came, use = ("text", "receive_text") if isinstance(message, str) else ("binary", "receive_bytes")
     wanted = "text" if came == "binary" else "binary"
     return WrongMessageType(f"{method} expects a {wanted} message, but the next one is {came}: {message!r:.60}. It is kept: take it with {use}().")
-
-
-def _check_handshake_arguments(subprotocols: Any, headers: Any, query: Any) -> None:
-    if isinstance(subprotocols, str):
-        raise TypeError(f"subprotocols expects a list, but got the text {subprotocols!r}. Write: subprotocols=[{subprotocols!r}]")
-    if query is not None and not isinstance(query, Mapping):
-        raise TypeError(f"query expects a mapping such as {{'token': 'abc'}}, but got {query!r}.")
-    for name, value in headers.items():
-        if not isinstance(value, str) or re.search(r"[\x00-\x08\x0a-\x1f\x7f]", f"{name}{value}") or not re.fullmatch(r"[!#$%&'*+.^_`|~\w-]+", name):
-            raise ValueError(f"{name!r}: {value!r} cannot be sent as a header: names are words, values are texts without line breaks (RFC 9110 §5).")
-
-
-def _check_mode(mode: str) -> None:
-    if mode not in ("text", "binary"):
-        raise ValueError(f"mode expects 'text' or 'binary', but got {mode!r}.")
-
-
-def _check_close(code: int, reason: str) -> None:
-    if not isinstance(code, int) or not isinstance(reason, str):
-        raise TypeError(f"close expects a number and a text, for example close(1000, 'bye'), but got {code!r} and {reason!r}.")
-    if not may_be_sent(code):
-        raise ValueError(f"close code {code} may not be sent ({name_of(code)}). Use 1000, or 4000 to 4999 for your own meaning.")
-    if len(reason.encode()) > 123:
-        raise ValueError(f"a close reason has at most 123 bytes, but this one has {len(reason.encode())}. Shorten it.")
 
 
 def _forgotten(wire: ClientWire, number: int) -> None:

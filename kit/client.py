@@ -317,12 +317,8 @@ def connect(
         max_message_bytes=max_message_bytes,
         handshake_timeout_seconds=handshake_timeout_seconds,
     )
-    protocol_options = {
-        "origin": origin,
-        "subprotocols": offered or None,
-        "max_size": max_message_bytes,
-        "extensions": [ClientPerMessageDeflateFactory()] if compression else None,
-    }
+    extensions = [ClientPerMessageDeflateFactory()] if compression else None
+    protocol_options = {"origin": origin, "subprotocols": offered or None, "max_size": max_message_bytes, "extensions": extensions}
 
     async def opening() -> Client:
         url = address_of(target, path, query)

@@ -33,15 +33,15 @@ __all__ = ["Client", "connect"]
 class Client:
     """One WebSocket client, as `connect` returns it. Awaitable from any loop or thread; closing twice is safe.
 
-    Received messages wait in a queue of 256 messages or 4 MiB; while it is full the client stops reading from the
-    network, so a server that sends too fast feels it. Cancelling or timing out a receive never loses a message.
+    Received messages wait in a queue of 256 messages, or 4 Mi characters and bytes of them; while it is full the client stops
+    reading from the network, so a server that sends too fast feels it. Cancelling or timing out a receive never loses a
+    message. Each message is received once. A client that is
+    dropped without `close` is closed with 1001, and warns of it (`ResourceWarning`).
 
     Attributes:
         connection: this connection as both ends see it: its number, its name, the handler's states.
         timeline: where both sides are recorded; the server's, if it runs in this kernel.
         url: the address that it is connected to.
-        response: the server's answer to the handshake: ``status_code``, ``headers`` …
-        subprotocol: what the server chose among the offered subprotocols, or None.
         faults: the faults of `kit.faults` that are on now, by name.
     """
 
@@ -66,13 +66,13 @@ class Client:
 
     @property
     def response(self) -> Response:
-        """The handshake's HTTP response."""
+        """The server's answer to the handshake: ``status_code``, ``headers`` … (RFC 6455 §4.2.2)."""
         assert self._wire.response is not None
         return self._wire.response
 
     @property
     def subprotocol(self) -> str | None:
-        """The subprotocol that the server chose, or None."""
+        """The subprotocol that the server chose among those offered, or None (RFC 6455 §1.9)."""
         return self._wire.protocol.subprotocol
 
     @property
@@ -97,10 +97,14 @@ class Client:
         return None if self.close_code is None else closing.explain(self.connection)
 
     async def send_text(self, data: str) -> None:
-        """Send a text message; returns once its frame is written, or waits while the server does not read.
+        """Send a text message (RFC 6455 §5.6); returns once its frame is written, or waits while the server does not read.
+
+        Messages leave in the order of the calls, whichever threads those come from. Cancelling it takes nothing back: the
+        message leaves all the same.
 
         Raises:
             TypeError: not a str.
+            ValueError: a text that UTF-8 cannot hold, with a lone surrogate (RFC 3629 §3).
             Disconnected: the connection has ended.
         """
         if not isinstance(data, str):
@@ -114,7 +118,12 @@ class Client:
         await self._send(Opcode.BINARY, bytes(data))
 
     async def send_json(self, data: Any, mode: str = "text") -> None:
-        """Send ``data`` as JSON in a text message, or in a binary one with ``mode="binary"``; otherwise like `send_text`."""
+        """Send ``data`` as JSON in a text message, or in a binary one with ``mode="binary"``; otherwise like `send_text`.
+
+        Raises:
+            TypeError, ValueError: no JSON can be made of it, or ``mode`` is another.
+            Disconnected: the connection has ended.
+        """
         check_json_mode(mode)
         text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
         await self._send(Opcode.TEXT if mode == "text" else Opcode.BINARY, text.encode())
@@ -136,12 +145,23 @@ class Client:
         return await self._receive(bytes, "receive_bytes", timeout)
 
     async def receive_json(self, mode: str = "text", *, timeout: float | None = None) -> Any:
-        """The next message's JSON, from text or, with ``mode="binary"``, from bytes; otherwise like `receive_text`."""
+        """The next message's JSON, from text or, with ``mode="binary"``, from bytes; otherwise like `receive_text`.
+
+        Raises:
+            ValueError: the message is no JSON, and has been taken; or ``mode`` is another.
+            ReceiveTimeout, WrongMessageType, Disconnected: as `receive_text` does.
+        """
         check_json_mode(mode)
         return json.loads(await self._receive(str if mode == "text" else bytes, "receive_json", timeout))
 
     async def receive(self, *, timeout: float | None = None) -> dict[str, Any]:
-        """The next message of either type, or the end, as the ASGI message that a handler would get."""
+        """The next message of either type, or the end, as the ASGI message that a handler would get (ASGI specification, "receive").
+
+        After the end it returns ``websocket.disconnect`` each time. Otherwise like `receive_text`.
+
+        Raises:
+            ReceiveTimeout: nothing came in time.
+        """
         try:
             message = await self._receive(object, "receive", timeout)
         except Disconnected as end:
@@ -149,22 +169,28 @@ class Client:
         return {"type": "websocket.receive", "text" if isinstance(message, str) else "bytes": message}
 
     async def iter_text(self) -> AsyncIterator[str]:
-        """The text messages as they come, until the connection ends."""
+        """The text messages as they come, until the connection ends; a binary one raises `WrongMessageType`. Leaving the loop loses none."""
         async for text in self._until_end(self.receive_text):
             yield text
 
     async def iter_bytes(self) -> AsyncIterator[bytes]:
-        """The binary messages as they come, until the connection ends."""
+        """The binary messages as they come, until the connection ends; otherwise like `iter_text`."""
         async for data in self._until_end(self.receive_bytes):
             yield data
 
     async def iter_json(self) -> AsyncIterator[Any]:
-        """The text messages' JSON as they come, until the connection ends."""
+        """The text messages' JSON as they come, until the connection ends; otherwise like `iter_text`, and one that is no JSON raises ``ValueError``."""
         async for value in self._until_end(self.receive_json):
             yield value
 
     async def ping(self) -> float:
-        """Send a ping and wait for its pong (RFC 6455 §5.5.2); returns the round trip in seconds."""
+        """Send a ping and wait for its pong (RFC 6455 §5.5.2); returns the round trip in seconds.
+
+        It waits for as long as the connection lives; ``async with asyncio.timeout(3):`` limits it. Cancelling it only gives up waiting.
+
+        Raises:
+            Disconnected: the connection has ended, or ends before the pong comes.
+        """
         try:
             return await loops.run_on(self._wire.loop, self._wire.ping())
         except ConnectionError:
@@ -175,10 +201,12 @@ class Client:
         """Close with a code and a reason (RFC 6455 §7.1.2), and wait for the server's answer.
 
         A server that does not answer within ``within_seconds`` is left with a TCP reset. Messages received before the
-        close can still be taken. Does nothing once the connection is closed.
+        close can still be taken. Does nothing once the connection is closed. Cancelling it only gives up waiting: a closing
+        that has begun goes on.
 
         Raises:
-            ValueError: a code that may not be sent, or a reason of more than 123 bytes (RFC 6455 §5.5).
+            TypeError: the code is no number, or the reason no text.
+            ValueError: a code that may not be sent (RFC 6455 §7.4), or a reason of more than 123 bytes (§5.5).
         """
         check_close(code, reason)
         await loops.run_on(self._wire.loop, self._wire.close(code, reason, within_seconds))
@@ -187,7 +215,7 @@ class Client:
     async def abort(self) -> None:
         """Vanish: drop the socket with a TCP reset, without a Close frame and without sending what still waits.
 
-        That is a fault like those of `kit.faults`, and is recorded as one.
+        That is a fault like those of `kit.faults`, and is recorded as one. Safe to call twice, and after the end.
         """
         if self.close_code is None:
             self.connection.vanished_side = "client"
@@ -201,7 +229,7 @@ class Client:
             self.timeline.note(text, kind="fault", connection=self.connection, side="client", what=what, phase=phase)
 
     async def wait_closed(self) -> None:
-        """Wait until the connection has ended, whoever ends it."""
+        """Wait until the connection has ended, whoever ends it; at once when it has. Cancelling it changes nothing."""
         await loops.run_on(self._wire.loop, _shielded(self._wire.closed))
         await server_heard_out(self.connection)
 

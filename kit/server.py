@@ -215,7 +215,7 @@ def serve(
 
     Also ``async with serve(app) as server``, which stops it at the end. The server is ready when this returns. Calling it
     again with the same ``name`` replaces that server: its connections are closed with 1012, the port stays, the Timeline
-    goes on.
+    goes on. May be awaited on any loop, in any thread; cancelling it leaves no server running.
 
     It is safe by default: a WebSocket handshake from a page of another origin (RFC 6454), and any request that calls this
     machine by a foreign name, is refused with HTTP 403 before the app runs. Pages of the notebook that shows its panels may connect.

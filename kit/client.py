@@ -35,8 +35,8 @@ class Client:
 
     Received messages wait in a queue of 256 messages, or 4 Mi characters and bytes of them; while it is full the client stops
     reading from the network, so a server that sends too fast feels it. Cancelling or timing out a receive never loses a
-    message. Each message is received once. A client that is
-    dropped without `close` is closed with 1001, and warns of it (`ResourceWarning`).
+    message, and each message is received once. A client that is dropped without `close` is closed with 1001, and warns of
+    it (`ResourceWarning`).
 
     Attributes:
         connection: this connection as both ends see it: its number, its name, the handler's states.

@@ -15,15 +15,19 @@ from kit.waiting import Wait, kind_of
 
 __all__ = ["wait_of"]
 
+# What the reader has written, where the function that waits has another name.
+_CALLS = {"__aexit__": "TaskGroup", "_wait_for_one": "as_completed"}
+_LIMITS = {"wait_for": "timeout", "sleep": "delay"}
 _TAP_KINDS = {HandlerTap.receive.__code__: "message", HandlerTap.send.__code__: "send"}
 
 
-def wait_of(beneath: Sequence[Step], end: Any, *, connection: Connection | None, task_count: int) -> Wait:
+def wait_of(beneath: Sequence[Step], end: Any, *, foreign: Sequence[Step], connection: Connection | None, task_count: int) -> Wait:
     """What a suspended task waits for, as far as it can be known; at any time and from any thread.
 
     Args:
         beneath: the libraries' steps below the reader's innermost line, outermost first.
         end: what the innermost of them awaits.
+        foreign: all steps of the task that are not the reader's, outermost first, with those around the reader's lines.
         connection: whose handler the task runs; a message to or from another one is then told by its name.
         task_count: for how many tasks it waits.
 
@@ -31,7 +35,7 @@ def wait_of(beneath: Sequence[Step], end: Any, *, connection: Connection | None,
         AttributeError, KeyError, TypeError: a frame has gone on before it was read.
     """
     kind, call, peer = _known_call(beneath, connection)
-    limit, work = _limit(beneath), _work(beneath) if kind == "thread" else ""
+    limit, work = _limit(foreign), _work(beneath) if kind == "thread" else ""
     if kind is None:
         kind = _kind_by_end(beneath, end, task_count)
     if kind == "tasks" and not beneath:
@@ -49,7 +53,7 @@ def _known_call(beneath: Sequence[Step], own: Connection | None) -> tuple[str | 
             return _TAP_KINDS[code], call, connection.name if connection is not own else ""
         kind = kind_of(str(step.frame.f_globals.get("__name__")), code.co_qualname)
         if kind is not None:
-            return kind, "TaskGroup" if kind == "task-group" else code.co_name if call.startswith("__") else call, ""
+            return kind, _CALLS.get(code.co_name) or (code.co_name if call.startswith("__") else call), ""
     return None, call, ""
 
 
@@ -64,13 +68,13 @@ def _kind_by_end(beneath: Sequence[Step], end: Any, task_count: int) -> str:
     return "task" if isinstance(end, asyncio.Task) else "thread" if source_futures(end) else "future"
 
 
-def _limit(beneath: Sequence[Step]) -> float | None:
-    """After how many seconds the call gives up, or a sleep is over."""
-    for step in beneath:
-        name = step.frame.f_code.co_name
-        if name in ("wait_for", "sleep"):
-            limit = step.frame.f_locals.get("timeout" if name == "wait_for" else "delay")
-            return float(limit) if isinstance(limit, (int, float)) else None
+def _limit(steps: Sequence[Step]) -> float | None:
+    """After how many seconds the call gives up, or a sleep is over; the innermost limit, which may be set around a line of the reader's."""
+    for step in reversed(steps):
+        variable = _LIMITS.get(step.frame.f_code.co_name)
+        limit = step.frame.f_locals.get(variable) if variable else None
+        if isinstance(limit, (int, float)):
+            return float(limit)
     return None
 
 

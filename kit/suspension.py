@@ -150,7 +150,8 @@ def _read(task: Task, view: _View, seen: set[Task], depth: int) -> Suspension:
     awaited = [other for other in awaited_tasks([step.frame for step in beneath or chain.steps[-1:]], chain.end) if not other.done() and other not in seen]
     awaited = awaited[:_TASKS_LIMIT]
     seen.update(awaited)
-    wait = wait_of(beneath, chain.end, connection=view.connection, task_count=len(awaited))
+    foreign = [step for step in chain.steps if not _is_own(step.frame.f_code, view)]
+    wait = wait_of(beneath, chain.end, foreign=foreign, connection=view.connection, task_count=len(awaited))
     below = [_suspension(other, view, seen, depth + 1) for other in awaited] if depth < _DEPTH_LIMIT else []
     if len(below) == 1 and wait.kind not in ("tasks", "task-group"):
         return _joined(Suspension(lines, wait, held, witness), below[0])
@@ -208,7 +209,8 @@ def _joined(outer: Suspension, inner: Suspension) -> Suspension:
     wait = inner.wait if inner.wait.limit_seconds is not None or inner.wait.kind == "send" else inner.wait._replace(limit_seconds=outer.wait.limit_seconds)
     if not inner.lines and outer.wait.call:
         wait = wait._replace(call=outer.wait.call if outer.wait.kind != "task" else wait.call)
-    return Suspension(outer.lines + inner.lines, wait, outer.held, inner.witness or outer.witness, inner.branches)
+    branches = tuple(branch._replace(lines=outer.lines + branch.lines) for branch in inner.branches)
+    return Suspension(outer.lines + inner.lines, wait, outer.held, inner.witness or outer.witness, branches)
 
 
 def _in_thread(outer: Suspension, end: Any, view: _View) -> Suspension:

@@ -17,7 +17,8 @@ from starlette.convertors import Convertor
 from starlette.routing import Host, Mount, Route, WebSocketRoute, compile_path
 from starlette.staticfiles import StaticFiles
 
-from kit.parameters import Parameter, from_convertor, from_field, from_security, merged
+from kit.declared import from_convertor, from_field, from_security
+from kit.parameters import Parameter, merged
 from kit.route import DependencyDescription, RouteDescription, Routes
 from kit.source import Place, source_line
 

@@ -96,5 +96,5 @@ def plural(words: str) -> str:
 
 
 def count_of(count: int, noun: str) -> str:
-    """``1 task``, ``3 tasks``."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    """``1 task``, ``3 tasks``, ``1,500 tasks``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

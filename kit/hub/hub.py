@@ -242,19 +242,21 @@ class Hub:
         """Who is in ``room``: the WebSockets that joined it, in all processes that share the broker; first those of this hub, in their order.
 
         A person with two sockets is there twice, with two ids. Hubs tell each other by messages on the broker, and only of rooms that
-        somebody asks about; so the first call for a room, and one after a minute without any, asks and waits half a second for the answers.
+        somebody asks about; so the first call for a room, and one after a minute without any, asks, and returns once all other hubs have
+        answered that are there. Which these are their signs of life say; the first call of all waits half a second to hear of them. One that is
+        busy is waited for, and one that was killed a moment ago until it is given up. Many rooms are asked for in turn, at least 400 a second.
 
         What a hub knows of the others is true a moment later (eventual consistency), and notices go by it: who comes or leaves
         elsewhere is known as soon as a message is, at the latest about a minute after one was lost. Who came a moment before
         somebody subscribed may be said to have joined all the same. When a process is killed or cut off, its members stay for up
         to 25 s while the broker can be reached, and then leave all at once, each with its `Left`. While the broker cannot be
-        reached, those who were known last are there, and it heals by itself. Many rooms are asked for in
-        turn, 400 a second. Of each other hub, up to 10,000 members of a room are
+        reached, those who were known last are there, and it heals by itself. Of each other hub, up to 10,000 members of a room are
         listed; ``statistics()`` counts all.
 
         Raises:
             TypeError, ValueError: no room can have such a name.
-            HubError: the hub is not open, or the others could not be asked: the broker cannot be reached, or is too slow.
+            HubError: the hub is not open, or the others could not be asked: the broker cannot be reached, or is too slow; or one
+                of them is alive and has not answered within 25 s.
         """
         check_room(room)
         return await self._run(self._present, room)

@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 import pytest
 
-from kit.hub import Hub
+from kit import Server, serve
+from kit.hub import Hub, attendance
 from kit.hub.broker import BROKERS
+from tests.hub.rooms_app import joining_app
 from tests.hub.services import Postgres, Redis, Service
 
 
@@ -107,3 +109,17 @@ async def elsewhere(hub: Hub, place_of_broker: Place) -> AsyncIterator[Hub]:
 def room() -> str:
     """A room that no test used before."""
     return f"room {secrets.token_hex(8)}"
+
+
+@pytest.fixture
+async def there(elsewhere: Hub) -> AsyncIterator[Server]:
+    """A server whose WebSockets join ``elsewhere``."""
+    async with serve(joining_app(elsewhere, opens_hub=False), port=0) as server:
+        yield server
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signs of life come often, and silence is soon noticed."""
+    monkeypatch.setattr(attendance, "BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(attendance, "SILENT_SECONDS", 1.5)

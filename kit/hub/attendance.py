@@ -7,29 +7,27 @@ import contextlib
 import math
 import random
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from kit.hub.announcements import Announcements
 from kit.hub.broker import Broker
 from kit.hub.errors import HubError
-from kit.hub.following import Due, Followed, Following
+from kit.hub.following import Due, Following
 from kit.hub.message import ComingOrGoing
 from kit.hub.news import News
 from kit.hub.peers import Peers
 from kit.hub.presence import Arrival, Present
+from kit.hub.questions import Questions
 from kit.hub.roll_call import LOBBY, MOST_BYTES, Roll, Word, read_roll, read_word, room_of, word_messages
-from kit.printable import quoted
 
 __all__ = ["Attendance"]
 
 BEAT_SECONDS = 5.0  # between two signs of life, more or less
 SILENT_SECONDS = 20.0  # after which a hub that says nothing is given up: for so long a ghost may stay
 LISTS_SECONDS = 60.0  # after which whole lists are said again, in case that something went missing
-ANSWER_SECONDS = 0.5  # what hubs may take to be heard by one that is new; and to answer, before the next ones are asked for
 KEPT_SECONDS = 60.0  # for which a room that was asked for is followed
 
 _TICKS_A_BEAT = 5
-_ANSWERS = 5  # times ANSWER_SECONDS: the longest that questions wait for a slow broker while none of them is answered
 _BYE_SECONDS = 0.5
 
 
@@ -58,11 +56,9 @@ class Attendance:
         self._due = Due()
         self._announcements = Announcements(self._id, here, self._peers.wanted, self._publish, self._part_bytes)
         self._news = News(tell)
-        self._connected = True
         self._in_lobby = False
-        self._greeted = False
-        self._asked_at = 0.0
         self._woken = asyncio.Event()
+        self._questions = Questions(self._following, self._peers, self._woken.set)
         self._task: asyncio.Task[None] | None = None
 
     # What the hub says.
@@ -98,33 +94,13 @@ class Attendance:
         followed.followers += 1
         self._wake()
         try:
-            await self._heard_of(room, followed)
+            await self._questions.answered(room, followed, SILENT_SECONDS + BEAT_SECONDS)
         finally:
             followed.followers -= 1
             followed.until = self._loop.time() + KEPT_SECONDS
-        return self._peers.present(room)
-
-    async def _heard_of(self, room: str, followed: Followed) -> None:
-        """Wait as long as it takes to ask, while at least other questions are asked; and then until all have answered, or are given up."""
-        patience = _ANSWERS * ANSWER_SECONDS
-        while not followed.answered.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(patience):
-                    await followed.answered.wait()
-                    break
-            now = self._loop.time()
-            if followed.asked_at is not None and self._connected:
-                self._check_still_waited_for(room, now - followed.asked_at)
-            elif self._asked_at + patience <= now:
-                why = "the broker is too slow" if self._connected else "the broker cannot be reached"
-                raise HubError(f"who is in {quoted(room)} in other processes could not be asked within {patience:g} s: {why}. Try again.")
         if self._task is None:
             raise HubError("the hub was closed.")
-
-    def _check_still_waited_for(self, room: str, waited_seconds: float) -> None:
-        if waited_seconds >= SILENT_SECONDS + BEAT_SECONDS:
-            silent = f"{self._peers.missing(room)} of {len(self._peers.known)} other hubs did not answer within {waited_seconds:.0f} s, though alive"
-            raise HubError(f"who is in {quoted(room)} in other processes is not known: {silent}. Try again.")
+        return self._peers.present(room)
 
     def count(self, room: str) -> int | None:
         """How many are in ``room`` elsewhere, or None while nobody here wants to know; from any loop."""
@@ -141,14 +117,13 @@ class Attendance:
     async def end(self) -> None:
         """Say good-bye, if somebody listens and the broker takes it at once."""
         task, self._task = self._task, None
-        for followed in self._following.rooms.values():
-            followed.answered.set()
+        self._questions.end()
         self._following.rooms.clear()
         if task is None:
             return
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        if self._connected and self._in_lobby:
+        if self._questions.connected and self._in_lobby:
             with contextlib.suppress(HubError, TimeoutError):
                 async with asyncio.timeout(_BYE_SECONDS):
                     await self._publish(LOBBY, word_messages(self._id, self._part_bytes, bye=True))
@@ -172,34 +147,19 @@ class Attendance:
 
     def state(self, connected: bool) -> None:
         """The broker can be reached, or cannot: nobody could be heard meanwhile."""
-        if connected and not self._connected:
+        if connected and not self._questions.connected:
             self._peers.forgive()
             self._say_all_again()
-        self._connected = connected
+        self._questions.connected = connected
 
     def _hear_word(self, word: Word) -> None:
         if word.hub == self._id:
-            self._hear_oneself(word)
+            self._questions.came_back(word)
         elif word.bye:
             self._news.put(self._peers.forget(word.hub, for_ever=True))
-            self._check_answers(self._following.unanswered)
+            self._questions.check()
         elif self._hear(word.hub):
             self._answer(word)
-
-    def _hear_oneself(self, word: Word) -> None:
-        """By now others have the question too, or the greeting, which those who are there answer."""
-        self._asked_at = now = self._loop.time()
-        for room in word.ask:
-            if (followed := self._following.rooms.get(room)) is not None and followed.asked_at is None:
-                followed.asked_at = now
-        if word.hello:
-            self._loop.call_later(ANSWER_SECONDS, self._had_time)
-        self._check_answers(word.ask)
-
-    def _had_time(self) -> None:
-        """Whoever is there has been heard, or heard of."""
-        self._greeted = True
-        self._check_answers(self._following.unanswered)
 
     def _answer(self, word: Word) -> None:
         for hub in word.others:
@@ -208,27 +168,18 @@ class Attendance:
         for room in word.none:
             if room in self._following.rooms:
                 self._peers.has_none(word.hub, room)
-        self._check_answers(word.none)
+        self._questions.check(word.none)
         self._due.none |= dict.fromkeys(self._announcements.list_soon(self._peers.wants(word)))
         self._due.want |= word.hello and bool(self._following.rooms)
         self._due.others |= word.hello
         self._woken.set()
-
-    def _check_answers(self, rooms: Iterable[str]) -> None:
-        """See which of them everybody has answered; not before others had time to be heard at all."""
-        for room in rooms if self._greeted else ():
-            followed = self._following.rooms.get(room)
-            if followed is not None and followed.asked_at is not None and not self._peers.missing(room):
-                followed.answered.set()
-                self._woken.set()  # others may be asked for now
 
     def _hear_roll(self, room: str, roll: Roll) -> None:
         followed = self._following.rooms.get(room)
         if roll.hub != self._id and followed is not None and self._hear(roll.hub):
             news_seconds = math.inf if followed.answered.is_set() else self._loop.time() - followed.since
             self._news.put(self._peers.change(room, roll, news_seconds=news_seconds))
-            if not followed.answered.is_set():
-                self._check_answers([room])
+            self._questions.check([room])
 
     def _hear(self, hub: str) -> bool:
         """Whether to listen to ``hub``; one that was given up has members of whom nothing is known."""
@@ -246,7 +197,7 @@ class Attendance:
 
     def _ask_again(self) -> None:
         self._due.hello = True
-        self._greeted = False
+        self._questions.greets_again()
         self._due.ask |= dict.fromkeys(self._following.entered)
         self._announcements.list_soon(self._peers.wanted)
         self._woken.set()
@@ -273,7 +224,7 @@ class Attendance:
                     await self._woken.wait()
             self._woken.clear()
             self._pass_time()
-            if self._connected:
+            if self._questions.connected:
                 with contextlib.suppress(HubError):  # what was not said stays due
                     await self._enter()
                     await self._say_word()
@@ -284,9 +235,9 @@ class Attendance:
         now, tick_seconds = self._loop.time(), BEAT_SECONDS / _TICKS_A_BEAT
         if now < self._ticked_at + tick_seconds:
             return
-        if self._connected:
+        if self._questions.connected:
             self._news.put(self._peers.age(min(now - self._ticked_at, 2 * tick_seconds), SILENT_SECONDS))
-            self._check_answers(self._following.unanswered)
+            self._questions.check()
         self._ticked_at = now
         for room in self._following.expire(self._due):
             self._peers.forget_room(room)
@@ -297,8 +248,7 @@ class Attendance:
         if not self._in_lobby:
             await self._broker.join(LOBBY)
             self._in_lobby = self._due.hello = True
-        if await self._following.enter_and_leave(self._broker, self._due, ANSWER_SECONDS):
-            self._loop.call_later(ANSWER_SECONDS, self._woken.set)
+        await self._questions.ask(self._broker, self._due)
 
     async def _say_word(self) -> None:
         said, self._due = self._due, Due()

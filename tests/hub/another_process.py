@@ -30,6 +30,7 @@ class AnotherProcess:
     def stopped(self) -> Iterator[None]:
         """It is alive, and gets to nothing."""
         self.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
         try:
             yield
         finally:

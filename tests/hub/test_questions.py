@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kit import Server, serve
-from kit.hub import Hub, HubError, Present, attendance, following
+from kit.hub import Hub, HubError, Present, following, questions
 from kit.hub.presence import Arrival
 from tests.hub.another_process import another_process
 from tests.hub.attending import SECONDS, everywhere, joined, names_in, over
@@ -58,7 +58,7 @@ async def test_who_asks_for_more_rooms_at_once_than_can_be_answered_asks_for_som
     names = peopled(elsewhere, 1200)
     await eventually(lambda: elsewhere._rooms._attendance._in_lobby)
     await hub.present("another room")
-    monkeypatch.setattr(attendance, "ANSWER_SECONDS", 60.0)  # answers are what it goes on after, and not time
+    monkeypatch.setattr(questions, "ANSWER_SECONDS", 60.0)  # answers are what it goes on after, and not time
     unanswered = recorded(hub, monkeypatch)
     found = await asyncio.gather(*map(hub.present, names))
     assert [[present.id for present in each] for each in found] == [[name] for name in names]
@@ -70,7 +70,7 @@ async def test_others_are_asked_for_although_somebody_does_not_answer(
     hub: Hub, elsewhere: Hub, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
     monkeypatch.setattr(following, "QUESTIONS", 2)
-    monkeypatch.setattr(attendance, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(questions, "ANSWER_SECONDS", 0.1)
     names = peopled(elsewhere, 10)
     await eventually(lambda: elsewhere._rooms._attendance._in_lobby)
     await hub.present("another room")
@@ -93,7 +93,7 @@ async def test_once_others_are_known_their_answers_are_all_that_is_waited_for(
 ) -> None:
     async with await joined(there, room, "Ana"):
         assert await names_in(hub, f"{room} of nobody") == []
-        monkeypatch.setattr(attendance, "ANSWER_SECONDS", 60.0)
+        monkeypatch.setattr(questions, "ANSWER_SECONDS", 60.0)
         async with asyncio.timeout(SECONDS):
             assert (await names_in(hub, room), await names_in(hub, f"{room} of nobody else")) == (["Ana"], [])
 
@@ -102,10 +102,10 @@ async def test_once_others_are_known_their_answers_are_all_that_is_waited_for(
 async def test_a_process_that_is_held_up_is_waited_for(hub: Hub, place_of_broker: Place, room: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with another_process(place_of_broker.url) as other, await joined(other.address, room, "Ana"):
         assert await names_in(hub, f"{room} of nobody") == []
-        monkeypatch.setattr(attendance, "ANSWER_SECONDS", 0.1)
+        monkeypatch.setattr(questions, "ANSWER_SECONDS", 0.1)
         with other.stopped():
             asking = asyncio.create_task(names_in(hub, room))
-            await asyncio.wait([asking], timeout=10 * attendance.ANSWER_SECONDS)
+            await asyncio.wait([asking], timeout=10 * questions.ANSWER_SECONDS)
             assert not asking.done(), "it is not known who is there"
         assert await asking == ["Ana"]
 
@@ -118,7 +118,7 @@ async def test_who_has_just_come_hears_of_one_that_is_held_up_from_the_others(
         assert await names_in(hub, f"{room} of nobody") == []
         with other.stopped():
             asking = asyncio.create_task(names_in(late, room))
-            await asyncio.wait([asking], timeout=3 * attendance.ANSWER_SECONDS)
+            await asyncio.wait([asking], timeout=3 * questions.ANSWER_SECONDS)
             assert not asking.done(), "it is not known who is there"
         assert await asking == ["Ana"]
 
@@ -139,7 +139,7 @@ async def test_one_that_is_alive_and_does_not_answer_is_said_to_be_so(
 ) -> None:
     async with await joined(there, room, "Ana"):
         assert await names_in(hub, f"{room} of nobody") == []
-        monkeypatch.setattr(attendance, "ANSWER_SECONDS", 0.1)
+        monkeypatch.setattr(questions, "ANSWER_SECONDS", 0.1)
         silent(elsewhere, monkeypatch)
         with pytest.raises(HubError, match=r"is not known: 1 of 1 other hubs did not answer within \d s, though alive\. Try again\."):
             await hub.present(room)
@@ -175,7 +175,7 @@ async def test_closing_the_hub_ends_the_wait(
 
 @over("distant")
 async def test_a_question_that_could_not_be_asked_is_no_empty_room(hub: Hub, room: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attendance, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(questions, "ANSWER_SECONDS", 0.1)
     hub._rooms.state("reconnecting", "the broker is away")
     with pytest.raises(HubError, match=r"could not be asked within 0.5 s: the broker cannot be reached"):
         await hub.present(room)

@@ -1,4 +1,4 @@
-"""What Redis does by itself with a room, in one step: the script of `kit.hub.redis`, and its keys. Pure."""
+"""What Redis does by itself with a room, in one step: the script of `kit.hub.redis`, and its keys."""
 
 from __future__ import annotations
 

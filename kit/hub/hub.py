@@ -18,21 +18,19 @@ from kit.hub.audience import Audience
 from kit.hub.backlog import Backlog, BacklogLimits, Policy, check_policy
 from kit.hub.broker import ALONE, Broker, BrokerLimits, open_url, without_password
 from kit.hub.delivery import Delivery
-from kit.hub.errors import HubError, PublishFailed
+from kit.hub.errors import HubError
 from kit.hub.member import Member
 from kit.hub.message import Position, as_position, check_room, encode
 from kit.hub.presence import Present, check_metadata, check_name
 from kit.hub.rooms import Rooms
 from kit.hub.statistics import BrokerState, HubStatistics
 from kit.hub.subscriber import Subscriber
+from kit.hub.turn import Turn
 from kit.loops import run_on
 
 __all__ = ["Hub"]
 
 T = TypeVar("T")
-
-_TURN_MESSAGES = 64
-_TURN_BYTES = 256 * 1024
 
 
 class Hub:
@@ -102,7 +100,6 @@ class Hub:
         self._rooms: Rooms | None = None  # those of the last time, once the hub is closed
         self._is_open = False
         self._ending: asyncio.Task[None] | None = None  # while it is being closed
-        self._turn_messages = self._turn_bytes = 0
 
     def __repr__(self) -> str:
         return f"<Hub {self._url}, {self.state}>"
@@ -130,7 +127,9 @@ class Hub:
             raise HubError("this hub is open already. Share it, or create another: Hub(url).")
         self._is_open = True
         self._loop = asyncio.get_running_loop()
-        self._rooms = rooms = Rooms(self._broker, alone=self._alone, max_message_bytes=self._max_message_bytes)
+        self._turn = Turn()
+        limits = {"max_message_bytes": self._max_message_bytes, "block_seconds": self._limits.block_seconds}
+        self._rooms = rooms = Rooms(self._broker, alone=self._alone, **limits)
         self._id = secrets.token_hex(4)  # not before: processes that were forked have hubs that were one
         try:
             await self._broker.open(rooms)
@@ -242,19 +241,21 @@ class Hub:
         """Who is in ``room``: the WebSockets that joined it, in all processes that share the broker; first those of this hub, in their order.
 
         A person with two sockets is there twice, with two ids. Hubs tell each other by messages on the broker, and only of rooms that
-        somebody asks about; so the first call for a room, and one after a minute without any, asks and waits half a second for the answers.
+        somebody asks about; so the first call for a room, and one after a minute without any, asks, and returns once all other hubs have
+        answered that are there. Which these are their signs of life say; the first call of all waits half a second to hear of them. One that is
+        busy is waited for, and one that was killed a moment ago until it is given up. Many rooms are asked for in turn, at least 400 a second.
 
         What a hub knows of the others is true a moment later (eventual consistency), and notices go by it: who comes or leaves
         elsewhere is known as soon as a message is, at the latest about a minute after one was lost. Who came a moment before
         somebody subscribed may be said to have joined all the same. When a process is killed or cut off, its members stay for up
         to 25 s while the broker can be reached, and then leave all at once, each with its `Left`. While the broker cannot be
-        reached, those who were known last are there, and it heals by itself. Many rooms are asked for in
-        turn, 400 a second. Of each other hub, up to 10,000 members of a room are
+        reached, those who were known last are there, and it heals by itself. Of each other hub, up to 10,000 members of a room are
         listed; ``statistics()`` counts all.
 
         Raises:
             TypeError, ValueError: no room can have such a name.
-            HubError: the hub is not open, or the others could not be asked: the broker cannot be reached, or is too slow.
+            HubError: the hub is not open, or the others could not be asked: the broker cannot be reached, or is too slow; or one
+                of them is alive and has not answered within 25 s.
         """
         check_room(room)
         return await self._run(self._present, room)
@@ -308,48 +309,22 @@ class Hub:
     # On its loop, where nobody closes the hub between a look at it and the next wait.
 
     async def _publish(self, room: str, payload: bytes) -> Position:
-        rooms = self._opened()
-        here = rooms.get(room)
-        try:
-            if here is None or not here.blocks:
-                position = await self._broker.publish(room, payload)
-            else:
-                async with here.turn:
-                    await here.space(self._limits.block_seconds)
-                    position = await self._broker.publish(room, payload)
-        except PublishFailed:
-            rooms.counts["failed"] += 1
-            raise
-        rooms.counts["published"] += 1
-        if here is not None:
-            here.published += 1
-        await self._give_way(len(payload))
+        position = await self._opened().publish(room, payload)
+        await self._turn.give_way(len(payload))
         return position
-
-    async def _give_way(self, size: int = 0) -> None:
-        """Let the loop turn after so many messages, or comers: who never waits would starve those whom it publishes to, and keep what it has left."""
-        if self._turn_messages == 0:
-            self._loop.call_soon(self._turn_over)
-        self._turn_messages += 1
-        self._turn_bytes += size
-        if self._turn_messages >= _TURN_MESSAGES or self._turn_bytes >= _TURN_BYTES:
-            await asyncio.sleep(0)
-
-    def _turn_over(self) -> None:
-        self._turn_messages = self._turn_bytes = 0
 
     async def _subscribe(self, subscriber: Subscriber) -> None:
         rooms = self._opened()
         room = rooms.subscribe(subscriber)
         subscriber.begin(*await rooms.join(room, subscriber.since))
-        await self._give_way()
+        await self._turn.give_way()
 
     async def _admit_here(self, member: Member) -> Audience:
         return self._opened().admit(member)
 
     async def _join_here(self, member: Member) -> tuple[list[Delivery] | None, Position]:
         rooms = self._opened()
-        await self._give_way()
+        await self._turn.give_way()
         return await rooms.join(rooms.open_room(member.room), member.since)
 
     async def _present(self, room: str) -> list[Present]:

@@ -1,23 +1,20 @@
-"""What brokers that reach for a service share: reconnecting, a heartbeat, and what waits to be written."""
+"""What brokers that reach for a service share: reconnecting, a heartbeat, and writing what waits."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from kit.hub.book import Book
 from kit.hub.broker import BrokerLimits, Deliver, without_password
 from kit.hub.errors import HubError, PublishFailed
 from kit.hub.message import Position, Stored
+from kit.hub.outbox import Ask, Job, Link, Outbox
 from kit.hub.statistics import BrokerState
 
-__all__ = ["Link", "LinkLost", "LinkedBroker"]
-
-OUTBOX_BYTES, BATCH_MESSAGES, BATCH_BYTES = 16 << 20, 128, 1 << 20
+__all__ = ["LinkLost", "LinkedBroker"]
 
 BEAT_SECONDS, SILENT_SECONDS = 2.0, 6
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, STEADY_SECONDS, FAILED_SECONDS = 0.05, 2.0, 5.0, 30.0
@@ -25,53 +22,6 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, STEADY_SECONDS, FAILED_SECONDS = 0.0
 
 class LinkLost(HubError):
     """The connection to the service is over, or nothing has come over it for too long."""
-
-
-class Link(Protocol):
-    """One connection to a service, from its beginning to its loss; whatever it raises, except `HubError`, is its loss."""
-
-    async def read(self) -> None:
-        """Bring what comes to the `Book`, and every beat to ``LinkedBroker.heard``, for ever."""
-
-    async def publish(self, messages: list[tuple[str, bytes]]) -> list[Position | Exception]:
-        """Hand over messages in this order; what became of each."""
-
-    async def join(self, room: str) -> Position:
-        """Find or make the room's place, call ``Book.begin`` with it, and bring what comes after it."""
-
-    async def history(self, room: str, since: Position) -> list[Stored] | None:
-        """See `Broker.history`."""
-
-    async def beat(self) -> None:
-        """Send something that comes back through what ``read`` reads."""
-
-    async def leave(self, room: str) -> None:
-        """Bring ``room`` no more, if the service does this."""
-
-    def abort(self) -> None:
-        """Make everything that waits for the service fail soon."""
-
-    async def close(self) -> None:
-        """Let go of the connection, without waiting for the service."""
-
-
-@dataclass(eq=False, slots=True)
-class _Job:
-    """Something to be done on a link, in its turn: a message to publish, or whatever ``ask`` does."""
-
-    ask: Callable[[Link], Awaitable[Any]] | None = None
-    room: str = ""
-    payload: bytes = b""
-    future: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-
-    def end(self, result: Any) -> None:
-        if self.future.done():
-            return
-        if isinstance(result, BaseException):
-            self.future.set_exception(result)
-            self.future.exception()  # nobody may be waiting any more
-        else:
-            self.future.set_result(result)
 
 
 class LinkedBroker:
@@ -109,9 +59,7 @@ class LinkedBroker:
         """Connect, and wait for the first heartbeat."""
         self.book = Book(deliver)
         self._deliver = deliver
-        self._jobs: dict[_Job, None] = {}
-        self._waiting_bytes = 0
-        self._due = asyncio.Event()
+        self._outbox = Outbox(self._limits.timeout_seconds)
         self._beat = asyncio.Event()
         self._opened = asyncio.get_running_loop().create_future()
         self._life = asyncio.create_task(self._live(), name=f"{self.service} broker")
@@ -130,23 +78,19 @@ class LinkedBroker:
             self.state = "closed"
             if not self._opened.done():
                 self._opened.set_exception(HubError("the hub was closed."))
-            for job in list(self._jobs):
-                job.end(PublishFailed("the hub was closed.", room=job.room) if job.ask is None else HubError("the hub was closed."))
+            self._outbox.end("the hub was closed.")
 
     async def publish(self, room: str, payload: bytes) -> Position:
         """Hand over a message, together with others that are due."""
         if self._life is None or self.state == "failed":
             raise PublishFailed(f"nothing was published: {self._name} is {self.state}{self._because}.", room=room)
-        if self._waiting_bytes + len(payload) > OUTBOX_BYTES and self._jobs:
+        if not self._outbox.has_space(payload):
             raise PublishFailed(f"nothing was published: too much waits for {self._name} already.", room=room)
-        self._waiting_bytes += len(payload)
         try:
-            return await self._done(_Job(room=room, payload=payload))
+            return await self._outbox.done(Job(room=room, payload=payload))
         except TimeoutError:
             late = f"{self._name} did not take the message within {self._limits.timeout_seconds:g} s; it is {self.state}{self._because}."
             raise PublishFailed(late, room=room) from None
-        finally:
-            self._waiting_bytes -= len(payload)
 
     async def join(self, room: str) -> Position:
         """Deliver ``room`` from now on."""
@@ -162,7 +106,7 @@ class LinkedBroker:
         if self._life is not None:
             self.book.leave(room)
             if self.state == "connected":
-                self._start(lambda link: link.leave(room))
+                self._outbox.put(Job(lambda link: link.leave(room)))
 
     async def history(self, room: str, since: Position) -> list[Stored] | None:
         """All messages after ``since``, or None."""
@@ -219,7 +163,7 @@ class LinkedBroker:
         """Send beats, and miss them; seconds are counted one by one, so that a loop that was blocked counts as one."""
         while True:
             self._beat.clear()
-            self._start(lambda link: link.beat())
+            self._outbox.put(Job(lambda link: link.beat()))
             for _ in range(SILENT_SECONDS):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._beat.wait(), 1.0)
@@ -242,10 +186,7 @@ class LinkedBroker:
 
     async def _work(self, link: Link) -> None:
         while True:
-            while not self._jobs:
-                self._due.clear()
-                await self._due.wait()
-            jobs = self._next()
+            jobs = await self._outbox.next_jobs()
             try:
                 results = await self._perform(link, jobs)
             except BaseException as error:
@@ -256,7 +197,7 @@ class LinkedBroker:
             for job, result in zip(jobs, results, strict=True):
                 job.end(result)
 
-    async def _perform(self, link: Link, jobs: list[_Job]) -> list[Any]:
+    async def _perform(self, link: Link, jobs: list[Job]) -> list[Any]:
         if jobs[0].ask is None:
             return await link.publish([(job.room, job.payload) for job in jobs])
         try:
@@ -264,42 +205,16 @@ class LinkedBroker:
         except HubError as error:
             return [error]
 
-    def _next(self) -> list[_Job]:
-        """The first job, or the messages up to the next one that is none, as many as go together."""
-        jobs: list[_Job] = []
-        size = 0
-        for job in self._jobs:
-            if jobs and (job.ask or jobs[0].ask or len(jobs) == BATCH_MESSAGES or size + len(job.payload) > BATCH_BYTES):
-                break
-            jobs.append(job)
-            size += len(job.payload)
-        for job in jobs:
-            del self._jobs[job]
-        return jobs
-
-    async def _ask(self, ask: Callable[[Link], Awaitable[Any]]) -> Any:
+    async def _ask(self, ask: Ask) -> Any:
         """Ask a link, and the next one if that is lost meanwhile."""
         try:
             async with asyncio.timeout(self._limits.timeout_seconds):
                 while self._life is not None and self.state != "failed":
                     with contextlib.suppress(LinkLost):
-                        return await self._done(_Job(ask))
+                        return await self._outbox.done(Job(ask))
         except TimeoutError:
             raise HubError(f"{self._name} did not answer within {self._limits.timeout_seconds:g} s; it is {self.state}{self._because}.") from None
         raise HubError(f"{self._name} is {self.state}{self._because}.")
-
-    def _start(self, ask: Callable[[Link], Awaitable[Any]]) -> None:
-        self._jobs[_Job(ask)] = None
-        self._due.set()
-
-    async def _done(self, job: _Job) -> Any:
-        self._jobs[job] = None
-        self._due.set()
-        try:
-            async with asyncio.timeout(self._limits.timeout_seconds):
-                return await job.future
-        finally:
-            self._jobs.pop(job, None)
 
     # Words.
 

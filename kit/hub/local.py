@@ -11,7 +11,9 @@ from kit.hub.book import recovered
 from kit.hub.broker import BrokerLimits
 from kit.hub.errors import HubError
 from kit.hub.link import LinkedBroker, LinkLost
-from kit.hub.local_server import LocalServer, MeetingPoint, frame, hang_up, read_frame
+from kit.hub.local_frames import frame, hang_up, read_frame
+from kit.hub.local_meeting import MeetingPoint
+from kit.hub.local_server import LocalServer
 from kit.hub.message import Position, Stored, check_room
 from kit.printable import quoted
 

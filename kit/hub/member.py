@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocket
 
 from kit.hub.audience import Audience
 from kit.hub.backlog import TOO_SLOW_CODE, Backlog, Policy
 from kit.hub.catch_up import HELD_MESSAGES, caught_up, is_known
 from kit.hub.delivery import Delivery
 from kit.hub.errors import HubError
+from kit.hub.member_socket import CLOSED, MemberSocket
 from kit.hub.message import Joined, Position
 from kit.hub.presence import Present
 from kit.loops import run_on
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from kit.hub.hub import Hub
 
 __all__ = ["Member"]
-
-_AT_ONCE_BYTES = 64 * 1024
-_LOOK_SECONDS = 0.25
-_CLOSE_SECONDS = 1.5
 
 
 class Member:
@@ -49,6 +45,7 @@ class Member:
         socket_id: the same for all members of one WebSocket.
         position: where the room was when it joined, or ``since`` until then.
         ended: why the hub no longer writes to it, in words; None while it does.
+        outlet: see `MemberSocket`.
         entered_at: when the room let it in, in the time of the hub's loop.
     """
 
@@ -81,10 +78,10 @@ class Member:
         self.position: Position | None = None
         self.ended: str | None = None
         self.entered_at = 0.0
-        self.outlet = websocket.scope.get("extensions", {}).get("kit.outlet", {}).get("outlet")
-        self.socket_id = id(websocket.scope if self.outlet is None else self.outlet)
         self._hub = hub
-        self._websocket = websocket
+        self._socket = MemberSocket(websocket, hub._limits.stuck_seconds)
+        self.outlet = self._socket.outlet
+        self.socket_id = self._socket.id
         self._known: Position | None = None  # while the history was ahead of what the broker delivers
         self._held: list[Delivery] | None = []
         self._new_backlog = new_backlog
@@ -192,7 +189,7 @@ class Member:
     def _check_may_join(self) -> None:
         if self._audience is not None:
             raise HubError("this member was entered before; call hub.join(…) again for another one.")
-        if self._websocket.application_state is not WebSocketState.CONNECTED:
+        if not self._socket.accepted:
             raise HubError("hub.join expects a WebSocket that has been accepted and not closed. Write `await websocket.accept()` before it.")
 
     def _begin(self, missed: list[Delivery] | None) -> None:
@@ -252,10 +249,10 @@ class Member:
     async def _write_backlog(self) -> None:
         try:
             while self.waiting and self.ended is None:
-                await (self._send_next() if self.outlet is None else self._write_some())
+                await self._socket.write_some(self._backlog, self.enveloped)
         except TimeoutError:
-            self._abort(f"stuck: it took nothing for {self._hub._limits.stuck_seconds:g} s")
-        except (RuntimeError, WebSocketDisconnect, OSError):
+            self._abort(f"stuck: it took nothing for {self._socket.stuck_seconds:g} s")
+        except CLOSED:
             self._end("its WebSocket is closed")
         self._writer_task = None
         self._keep_up()
@@ -266,54 +263,18 @@ class Member:
             if self.outlet is not None and self._known is None:
                 self._audience.keeps_up(self)
 
-    async def _write_some(self) -> None:
-        await self._until_writable()
-        space_bytes = _AT_ONCE_BYTES - self.outlet.pending_bytes
-        while self.waiting and space_bytes > 0:
-            frame = self._backlog.take().frame(self.enveloped)
-            if frame is not None:
-                space_bytes -= len(frame)
-                if not self.outlet.write(frame):
-                    self._end("its WebSocket is closed")
-                    return
-        self.outlet.flush()
-
-    async def _until_writable(self) -> None:
-        """Wait for the socket; ``TimeoutError`` once it has taken nothing for ``stuck_seconds``."""
-        took_at, pending_bytes = self._loop.time(), self.outlet.pending_bytes
-        while not self.outlet.writable:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    await self.outlet.drained()
-            if self.outlet.pending_bytes < pending_bytes:
-                took_at = self._loop.time()
-            elif self._loop.time() - took_at >= self._hub._limits.stuck_seconds:
-                raise TimeoutError
-            pending_bytes = self.outlet.pending_bytes
-
-    async def _send_next(self) -> None:
-        data = self._backlog.take().data(self.enveloped)
-        if data is not None:
-            async with asyncio.timeout(self._hub._limits.stuck_seconds):
-                await (self._websocket.send_text(data) if isinstance(data, str) else self._websocket.send_bytes(data))
-
     async def _close(self, reason: str) -> None:
         try:
-            async with asyncio.timeout(min(_CLOSE_SECONDS, self._hub._limits.stuck_seconds)):
-                await self._websocket.close(TOO_SLOW_CODE, reason)
-                while self.outlet is not None and self.outlet.pending_bytes:  # noqa: ASYNC110, nothing tells when a closing transport is empty
-                    await asyncio.sleep(0.02)
+            await self._socket.close(TOO_SLOW_CODE, reason)
         except (TimeoutError, asyncio.CancelledError):
             self._abort(reason)
-        except (RuntimeError, WebSocketDisconnect, OSError):  # closed by somebody else meanwhile
+        except CLOSED:  # by somebody else meanwhile
             return
 
     def _abort(self, reason: str) -> None:
         self._end(reason)
-        abort = self._websocket.scope.get("extensions", {}).get("kit.abort", {}).get("abort")
-        if abort is not None:
+        if self._socket.abort():
             self._hub._count("aborted")
-            abort()
 
     def _end(self, reason: str) -> None:
         if self.ended is None:

@@ -16,7 +16,7 @@ PEERS_KNOWN, MEMBERS_KNOWN, ROOMS_WANTED = 1000, 10_000, 100_000  # hubs; member
 
 @dataclass(slots=True)
 class _List:
-    """One hub's members in one room. Attributes: ``whole`` once it has said them all, ``coming`` while it is saying them, up to ``part``."""
+    """One hub's members in one room. Attributes: ``whole`` once it has said all, also that it has none, ``coming`` while it says them, up to ``part``."""
 
     members: dict[str, Present] = field(default_factory=dict)
     count: int = 0
@@ -43,6 +43,15 @@ class Peers:
         self._peers: dict[str, _Peer] = {}
         self._gone: dict[str, bool] = {}  # those of whom nothing more is known, and whether they may come back
 
+    @property
+    def known(self) -> list[str]:
+        """The ids of those that are there, as far as is known."""
+        return list(self._peers)
+
+    def missing(self, room: str) -> int:
+        """How many of them have not yet said who is in ``room``."""
+        return sum((here := peer.lists.get(room)) is None or not here.whole for peer in self._peers.values())
+
     def present(self, room: str) -> list[Present]:
         """Who is in ``room`` elsewhere, hub by hub; from any loop."""
         lists = [peer.lists.get(room) for peer in list(self._peers.values())]
@@ -63,6 +72,15 @@ class Peers:
             return self._gone.pop(hub, False)
         self._peers[hub].silent_seconds = 0.0
         return False
+
+    def heard_of(self, hub: str) -> None:
+        """Another one has heard ``hub``: it is there, unless more is known of it here."""
+        if hub not in self._gone and len(self._peers) < PEERS_KNOWN:
+            self._peers.setdefault(hub, _Peer())
+
+    def has_none(self, hub: str, room: str) -> None:
+        """Nobody of ``hub`` was in ``room`` when it said so; who came since may have been heard of already."""
+        self._peers[hub].lists.setdefault(room, _List()).whole = True
 
     def wants(self, word: Word) -> list[str]:
         """Note what a hub wants to be told of; the rooms whose whole list it has to get."""

@@ -3,90 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 from typing import Any
 
-from redis.asyncio import Connection, ConnectionPool
+from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, ResponseError
 
-from kit.hub.book import kept, recovered
+from kit.hub.book import recovered
 from kit.hub.broker import BrokerLimits, what_is_wrong, without_password
 from kit.hub.errors import HubError, PublishFailed
 from kit.hub.link import LinkedBroker, LinkLost
 from kit.hub.message import Position, Stored
+from kit.hub.redis_connection import RedisConnection
+from kit.hub.redis_script import LOAD, call, state_of, stream_of
 from kit.printable import quoted
 
 __all__ = ["RedisBroker"]
 
-ROOM_SECONDS, BEAT_KEY_SECONDS = 7 * 24 * 3600, 60
-MOST_AT_ONCE, BYTES_AT_ONCE = 256, 4 << 20
-NAMING_SECONDS = 20e-6  # several times what it takes to name one room to Redis
-
-# A room is a hash with its epoch and last offset, and a stream whose ids are "<microsecond in which the epoch began>-<offset>": a new epoch's
-# ids come after those of all epochs before, so that a reader that waits behind an old id sees it. The epoch ends with a mark of the server's
-# memory; another mark, a missing stream, or being told that an epoch is spoiled, begins a new one. Without a payload it only looks.
-SCRIPT = b"""
-local state, stream = KEYS[1], KEYS[2]
-local mark, kept, kept_bytes, seconds, spoiled, payload = unpack(ARGV)
-for key, kind in pairs({[state] = 'hash', [stream] = 'stream'}) do
-    local found = redis.call('TYPE', key).ok
-    if found ~= kind and found ~= 'none' then redis.call('DEL', key) end
-end
-local epoch, offset = unpack(redis.call('HMGET', state, 'epoch', 'offset'))
-offset = tonumber(offset) or 0
-
-local function begin()
-    local now = redis.call('TIME')
-    epoch, offset = string.format('%.0f', now[1] * 1000000 + now[2]) .. '.' .. mark, 0
-    redis.call('DEL', state, stream)
-    redis.call('HSET', state, 'epoch', epoch, 'offset', 0)
-end
-
-local refusal
-local function add()
-    offset = offset + 1
-    local id = string.match(epoch, '^%d+') .. '-' .. string.format('%.0f', offset)
-    local reply = redis.pcall('XADD', stream, 'MAXLEN', '~', kept, id, 'p', payload)
-    refusal = type(reply) == 'table' and reply.err
-    return not refusal
-end
-
-local function trim()  -- the newest half of what may be kept stays
-    local size, from = 0, '+'
-    repeat
-        local entries = redis.call('XREVRANGE', stream, from, '-', 'COUNT', 8)
-        for _, entry in ipairs(entries) do
-            size = size + #(entry[2][2] or '')
-            if size > kept_bytes / 2 then return redis.call('XTRIM', stream, 'MINID', entry[1]) end
-            from = '(' .. entry[1]
-        end
-    until #entries == 0
-end
-
-if not epoch or epoch == spoiled or string.sub(epoch, -#mark) ~= mark or (offset > 0 and redis.call('EXISTS', stream) == 0) then begin() end
-if payload then
-    if not add() then
-        if string.sub(refusal, 1, 4) ~= 'ERR ' then return redis.error_reply(refusal) end  -- such as OOM: it is not about this message
-        -- somebody else has written here: go on after that, or begin anew if there is no number after it
-        local top = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
-        local base, number = string.match(top and top[1] or '', '^(%d+)-(%d+)$')
-        if base == string.match(epoch, '^%d+') and tonumber(number) < 1e15 then offset = tonumber(number) else begin() end
-        if not add() then return redis.error_reply(refusal) end
-    end
-    redis.call('HSET', state, 'offset', string.format('%.0f', offset))
-    if redis.call('HINCRBY', state, 'bytes', #payload) > tonumber(kept_bytes) / 2 then
-        trim()
-        redis.call('HSET', state, 'bytes', 0)
-    end
-end
-redis.call('EXPIRE', state, seconds)
-redis.call('EXPIRE', stream, seconds)
-return {epoch, string.format('%.0f', offset)}
-"""
-LOAD_SCRIPT = (b"SCRIPT", b"LOAD", SCRIPT)
+MOST_AT_ONCE, BYTES_AT_ONCE, ROOMS_AT_ONCE = 256, 4 << 20, 64
 
 
 class RedisBroker(LinkedBroker):
@@ -94,7 +29,8 @@ class RedisBroker(LinkedBroker):
 
     With ``appendonly yes`` and ``appendfsync always`` a restart of Redis loses nothing. With any other setting it may have forgotten messages
     that it had taken, and nobody could tell which: every restart begins new epochs, and every subscriber gets a `Gap`.
-    A room's last 4,096 messages are kept, or the hub's ``history`` if that is more, and go a week after the last one.
+    A room's last 4,096 messages are kept, or the hub's ``history`` if that is more, and go a week after the last one. A user with an access
+    list needs the channels ``kit:*`` as well as the keys.
     """
 
     service = "Redis"
@@ -116,7 +52,7 @@ class RedisBroker(LinkedBroker):
         self._pool.connection_kwargs.update(socket_timeout=None, retry=never, retry_on_error=[], decode_responses=False, health_check_interval=0)
 
     async def _connect(self) -> RedisLink:
-        link = RedisLink(self, self._limits, self._pool.make_connection(), self._pool.make_connection())
+        link = RedisLink(self, self._limits, *(RedisConnection(self._pool.make_connection()) for _ in range(2)))
         try:
             await link.begin()
         except BaseException:
@@ -126,62 +62,66 @@ class RedisBroker(LinkedBroker):
 
 
 class RedisLink:
-    """Two connections: one waits for what comes, the other writes and asks."""
+    """Two connections: one listens to the rooms' channels, the other writes and asks.
 
-    def __init__(self, broker: RedisBroker, limits: BrokerLimits, reading: Connection, writing: Connection) -> None:
+    What a channel tells is only a quick way to what comes next in a stream. Whatever does not come next, because it is long, something
+    was missed, or the epoch is another one, is read from the stream.
+    """
+
+    def __init__(self, broker: RedisBroker, limits: BrokerLimits, listening: RedisConnection, writing: RedisConnection) -> None:
         self._broker = broker
         self._book = broker.book
         self._limits = limits
-        self._reading, self._writing = reading, writing
-        self._own, self._own_id = b"kit:beat:" + secrets.token_hex(8).encode(), b"0-0"
+        self._listening, self._writing = listening, writing
+        self._own = b"kit:beat:" + secrets.token_hex(8).encode()
         self._sha = b""
         self._mark = b""
         self._at_once = MOST_AT_ONCE
-        self._woken = False
+        self._joining: dict[bytes, asyncio.Future[Position]] = {}
 
     async def begin(self) -> None:
-        """Connect, find out what this server remembers, and where the rooms are."""
-        await self._reading.connect()
+        """Connect, find out what this server remembers, listen, and find where the rooms are."""
+        await self._listening.connect()
         await self._writing.connect()
-        facts = b"\n".join(await self._ask(self._writing, (b"INFO", b"server"), (b"INFO", b"persistence"))).decode()
+        facts = b"\n".join(await self._writing.ask((b"INFO", b"server"), (b"INFO", b"persistence"))).decode()
         info = dict(line.split(":", 1) for line in facts.splitlines() if ":" in line)
         if info.get("loading", "0") != "0":  # and what it says of its append-only file is not true yet
             raise LinkLost("it has just started and still reads what it has on the disk")
-        (fsync,) = await self._ask(self._writing, (b"CONFIG", b"GET", b"appendfsync"), errors=True)  # not everybody may ask
+        (fsync,) = await self._writing.ask((b"CONFIG", b"GET", b"appendfsync"), errors=True)  # not everybody may ask
         remembers = info.get("aof_enabled") == "1" and fsync == [b"appendfsync", b"always"]
         self._mark = b"aof" if remembers else info.get("run_id", "")[:12].encode()
-        (self._sha,) = await self._ask(self._writing, LOAD_SCRIPT)
-        await self._find(self._writing, list(self._book.places))
+        (self._sha,) = await self._writing.ask(LOAD)
+        await self._listen_again()
+        await self._find(list(self._book.places))
 
     async def read(self) -> None:
-        """Wait for all rooms' streams and the one with the own beats."""
+        """Bring what came while nobody listened, then what is told."""
+        rooms = list(self._book.places)
+        for first in range(0, len(rooms), ROOMS_AT_ONCE):
+            while await self._bring(rooms[first : first + ROOMS_AT_ONCE]):
+                self._broker.heard()
         while True:
-            self._woken = False
-            streams = {_stream(room): _id(place) for room, place in self._book.places.items()} | {self._own: self._own_id}
-            (reply,) = await self._ask(self._reading, (b"XREAD", b"COUNT", self._at_once, b"BLOCK", 0, b"STREAMS", *streams, *streams.values()))
-            size = 0
-            for stream, entries in reply or ():
-                size += await self._take(stream, entries)
-            self._at_once = max(1, self._at_once // 4) if size > BYTES_AT_ONCE else min(2 * self._at_once, MOST_AT_ONCE)
-            if self._woken:  # let others join meanwhile: thousands of rooms would else be named again for each one more
-                await asyncio.sleep(len(streams) * NAMING_SECONDS)
+            kind, channel, told = await self._listening.receive()
+            if kind == b"message":
+                await self._hear(channel, told)
+            elif kind == b"subscribe":
+                await self._begin_room(channel)
 
     async def publish(self, messages: list[tuple[str, bytes]]) -> list[Position | Exception]:
         """All in one go."""
-        replies = await self._ask(self._writing, *(self._call(room, payload=payload) for room, payload in messages), errors=True)
+        replies = await self._writing.ask(*(self._call(room, payload=payload) for room, payload in messages), errors=True)
         return [_outcome(room, reply) for (room, _), reply in zip(messages, replies, strict=True)]
 
     async def join(self, room: str) -> Position:
-        """Find the room's place, then wake the reader, so that it waits for this stream too."""
-        place = await self._place(room)
-        self._book.begin(room, place)
-        if not self._woken:  # several that join together wake it once
-            self._woken = True
-            await self.beat()
-        return place
+        """Listen; what reads finds the room's place then, before it reads on, so that whatever comes after that place is told."""
+        channel = stream_of(room)
+        self._joining[channel] = joining = asyncio.get_running_loop().create_future()
+        await self._listening.send(b"SUBSCRIBE", channel)
+        return await joining
 
     async def leave(self, room: str) -> None:
-        """Nothing to do: the reader asks for its rooms each time."""
+        """Listen to it no more."""
+        await self._listening.send(b"UNSUBSCRIBE", stream_of(room))
 
     async def history(self, room: str, since: Position) -> list[Stored] | None:
         """The place first, then what is up to there."""
@@ -189,32 +129,76 @@ class RedisLink:
         if since.epoch != place.epoch or not 0 <= place.offset - since.offset <= self._limits.history:
             return None
         first = _id(Position(since.epoch, since.offset + 1))
-        (entries,) = await self._ask(self._writing, (b"XRANGE", _stream(room), first, _id(place)))
+        (entries,) = await self._writing.ask((b"XRANGE", stream_of(room), first, _id(place)))
         return recovered(since, place, [Stored(place.epoch, int(name.split(b"-")[1]), _payload(fields)) for name, fields in entries], self._limits)
 
     async def beat(self) -> None:
-        """Add to the own stream."""
-        added, expires = (b"XADD", self._own, b"MAXLEN", 1, b"*", b"beat", b""), (b"EXPIRE", self._own, BEAT_KEY_SECONDS)
-        await self._ask(self._writing, added, expires)
+        """Tell oneself."""
+        await self._writing.ask((b"PUBLISH", self._own, b""))
 
     def abort(self) -> None:
         """Nothing to do: what is cancelled here ends at once."""
 
     async def close(self) -> None:
         """Drop both connections."""
-        for connection in (self._reading, self._writing):
-            with contextlib.suppress(Exception):
-                await connection.disconnect(nowait=True)
+        await self._listening.close()
+        await self._writing.close()
 
     # Helpers.
 
-    async def _take(self, stream: bytes, entries: list[Any]) -> int:
-        """Deliver what a stream has brought; returns its size."""
-        if stream == self._own:
-            self._own_id = entries[-1][0]
+    async def _listen_again(self) -> None:
+        """To oneself and to all rooms; what is told meanwhile is read from the streams afterwards."""
+        channels = [self._own, *map(stream_of, self._book.places)]
+        await self._listening.send(b"SUBSCRIBE", *channels)
+        confirmed = 0
+        while confirmed < len(channels):
+            kind, _, _ = await self._listening.receive()
+            confirmed += kind == b"subscribe"
+
+    async def _begin_room(self, channel: bytes) -> None:
+        joining = self._joining.pop(channel)
+        try:
+            place = await self._place(_room_of(channel))
+        except HubError as error:
+            joining.set_exception(error)
+        else:
+            self._book.begin(_room_of(channel), place)
+            joining.set_result(place)
+
+    async def _hear(self, channel: bytes, told: bytes) -> None:
+        """Deliver what comes next in a room; look into the stream when it is something else."""
+        if channel == self._own:
             self._broker.heard()
-            return 0
-        room = stream.removeprefix(b"kit:stream:").decode()
+            return
+        room = _room_of(channel)
+        place = self._book.get(room)
+        name, _, payload = told.partition(b" ")
+        base, _, offset = name.partition(b"-")
+        if place is None:  # somebody left meanwhile
+            return
+        if not offset.isdigit():
+            self._book.poison(room, "something was told that no hub tells")
+        elif base != _base(place) or int(offset) > place.offset + 1 or (int(offset) > place.offset and not payload):
+            while await self._bring([room]):
+                pass
+        else:
+            self._book.message(room, place.epoch, int(offset), payload)
+
+    async def _bring(self, rooms: list[str]) -> bool:
+        """Deliver what is new in these rooms' streams; True when there may be more."""
+        places = {room: place for room in rooms if (place := self._book.get(room)) is not None}
+        if not places:
+            return False
+        read = (b"XREAD", b"COUNT", self._at_once, b"STREAMS", *map(stream_of, places), *map(_id, places.values()))
+        (reply,) = await self._writing.ask(read)
+        found = {_room_of(stream): entries for stream, entries in reply or ()}
+        sizes = [await self._take(room, entries) for room, entries in found.items()]
+        more = any(len(entries) >= self._at_once or _has_more(self._book.get(room), entries) for room, entries in found.items())
+        self._at_once = max(1, self._at_once // 4) if sum(sizes) > BYTES_AT_ONCE else min(2 * self._at_once, MOST_AT_ONCE)
+        return more
+
+    async def _take(self, room: str, entries: list[Any]) -> int:
+        """Deliver what a stream has brought; returns its size."""
         size = 0
         for name, fields in entries:
             place = self._book.get(room)
@@ -231,60 +215,33 @@ class RedisLink:
 
     async def _move(self, room: str, place: Position) -> None:
         """An entry of no known epoch: it is a new one, or somebody else's, which ends this epoch."""
-        (epoch,) = await self._ask(self._reading, (b"HGET", _state(room), b"epoch"))
+        (epoch,) = await self._writing.ask((b"HGET", state_of(room), b"epoch"))
         if epoch == place.epoch.encode():
             self._book.poison(room, "an entry with an id that no hub writes")
-        await self._find(self._reading, [room], spoiled=place.epoch)
+        await self._find([room], spoiled=place.epoch)
 
-    async def _find(self, connection: Connection, rooms: list[str], spoiled: str = "") -> None:
+    async def _find(self, rooms: list[str], spoiled: str = "") -> None:
         """Note where rooms are; what the server has forgotten of an epoch spoils it."""
-        places = [_position(reply) for reply in await self._ask(connection, *(self._call(room, spoiled=spoiled) for room in rooms))]
+        places = [_position(reply) for reply in await self._writing.ask(*(self._call(room, spoiled=spoiled) for room in rooms))]
         for room, place in zip(rooms, places, strict=True):
             if not self._book.found(room, place):
-                await self._find(connection, [room], spoiled=place.epoch)
+                await self._find([room], spoiled=place.epoch)
 
     async def _place(self, room: str) -> Position:
-        (reply,) = await self._ask(self._writing, self._call(room))
+        (reply,) = await self._writing.ask(self._call(room))
         return _position(reply)
 
     def _call(self, room: str, *, spoiled: str = "", payload: bytes | None = None) -> tuple[Any, ...]:
-        more = () if payload is None else (payload,)
-        return (b"EVALSHA", self._sha, 2, _state(room), _stream(room), self._mark, *kept(self._limits), ROOM_SECONDS, spoiled, *more)
-
-    async def _ask(self, connection: Connection, *commands: tuple[Any, ...], errors: bool = False) -> list[Any]:
-        """Send commands together; their replies, with ``errors`` among them, or else raised."""
-        if not commands:
-            return []
-        replies = await self._exchange(connection, commands)
-        unknown = [number for number, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if unknown:  # somebody has flushed the scripts, so that these did nothing
-            _, *again = await self._exchange(connection, (LOAD_SCRIPT, *(commands[number] for number in unknown)))
-            for number, reply in zip(unknown, again, strict=True):
-                replies[number] = reply
-        refused = next((reply for reply in replies if isinstance(reply, ResponseError)), None)
-        if refused is not None and not errors:
-            raise LinkLost(f"it refused: {refused}")
-        return replies
-
-    async def _exchange(self, connection: Connection, commands: tuple[tuple[Any, ...], ...]) -> list[Any]:
-        if not connection.is_connected:  # redis-py would connect again, perhaps to a server with another memory
-            raise LinkLost("the connection is closed")
-        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-        replies: list[Any] = []
-        for _ in commands:
-            try:
-                replies.append(await connection.read_response())
-            except ResponseError as error:
-                replies.append(error)
-        return replies
+        return call(self._sha, room, self._mark, self._limits, spoiled=spoiled, payload=payload)
 
 
-def _state(room: str) -> bytes:
-    return b"kit:room:" + room.encode()
+def _has_more(place: Position | None, entries: list[Any]) -> bool:
+    """Whether ``entries`` could not all be taken: the room has moved on to another epoch."""
+    return place is not None and _id(place) != entries[-1][0]
 
 
-def _stream(room: str) -> bytes:
-    return b"kit:stream:" + room.encode()
+def _room_of(stream: bytes) -> str:
+    return stream.removeprefix(b"kit:stream:").decode()
 
 
 def _base(place: Position) -> bytes:

@@ -31,7 +31,9 @@ class Word:
         ask: rooms that it wants to be told of, beginning with everybody in them.
         want: rooms that it wants to be told of, as it has said before.
         drop: rooms that it wants to hear of no more.
-        hello: it is new, or has missed something: what do the others want to be told of?
+        none: rooms that somebody has asked for, and nobody of this hub is in.
+        others: the hubs that it has heard, for one that is new.
+        hello: it is new, or has missed something: who is there, and what do they want to be told of?
         bye: it was closed, and nobody is in it any more.
     """
 
@@ -39,6 +41,8 @@ class Word:
     ask: list[str] = field(default_factory=list)
     want: list[str] = field(default_factory=list)
     drop: list[str] = field(default_factory=list)
+    none: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
     hello: bool = False
     bye: bool = False
 
@@ -101,8 +105,8 @@ def read_word(payload: bytes) -> Word:
         ValueError: no hub wrote it.
     """
     word = _read(Word, payload)
-    for room in chain(word.ask, word.want, word.drop):
-        _check_said(check_room, room)
+    for name in chain(word.ask, word.want, word.drop, word.none, word.others):
+        _check_said(check_room, name)
     return word
 
 

@@ -1,4 +1,4 @@
-"""A hub's rooms: what its broker delivers to, and where joining, leaving and catching up happen. Lives on the hub's loop."""
+"""A hub's rooms: what its broker delivers to, and where publishing, joining, leaving and catching up happen. Lives on the hub's loop."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from kit.hub.audience import Audience
 from kit.hub.broker import Broker
 from kit.hub.catch_up import is_known
 from kit.hub.delivery import Delivery
+from kit.hub.errors import PublishFailed
 from kit.hub.member import Member
 from kit.hub.message import ComingOrGoing, Gap, Position, Stored
 from kit.hub.presence import Arrival, Present
@@ -35,13 +36,14 @@ class Rooms:
         left: who was let go last, as in `HubStatistics`.
     """
 
-    def __init__(self, broker: Broker, *, alone: bool, max_message_bytes: int) -> None:
+    def __init__(self, broker: Broker, *, alone: bool, max_message_bytes: int, block_seconds: float) -> None:
         self.broker_state: BrokerState = "connected"
         self.detail = ""
         self.counts: Counter[str] = Counter()
         self.dropped_before = 0
         self.left = deque[tuple[str, QueueStatistics]](maxlen=_LEFT_SHOWN)
         self._broker = broker
+        self._block_seconds = block_seconds
         self._loop = asyncio.get_running_loop()
         self._rooms: dict[str, Room] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -61,6 +63,28 @@ class Rooms:
         if room is None:
             room = self._rooms[name] = Room(name, self._loop)
         return room
+
+    async def publish(self, name: str, payload: bytes) -> Position:
+        """Hand a message to the broker, once those who may block publishers have room for it.
+
+        Raises:
+            PublishFailed: the broker did not take it.
+        """
+        room = self._rooms.get(name)
+        try:
+            if room is None or not room.blocks:
+                position = await self._broker.publish(name, payload)
+            else:
+                async with room.turn:
+                    await room.space(self._block_seconds)
+                    position = await self._broker.publish(name, payload)
+        except PublishFailed:
+            self.counts["failed"] += 1
+            raise
+        self.counts["published"] += 1
+        if room is not None:
+            room.published += 1
+        return position
 
     def subscribe(self, subscriber: Subscriber) -> Room:
         """Let a subscriber into its room."""

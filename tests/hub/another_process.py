@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from kit import serve
 from kit.hub import Hub, attendance
@@ -25,6 +25,16 @@ class AnotherProcess:
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self._process.pid, number)
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """It is alive, and gets to nothing."""
+        self.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
 
 
 @contextlib.asynccontextmanager

@@ -11,8 +11,11 @@ from typing import NamedTuple
 
 import pytest
 
-from kit.hub import Hub
+from kit import Server, serve
+from kit.hub import Hub, attendance
 from kit.hub.broker import BROKERS
+from tests.hub.rooms_app import joining_app
+from tests.hub.served import Served
 from tests.hub.services import Postgres, Redis, Service
 
 
@@ -57,7 +60,7 @@ async def running(kind: type[Service]) -> AsyncIterator[Service]:
         service.close()
 
 
-def served(kind: type[Service]) -> Iterator[Service]:
+def kept_running(kind: type[Service]) -> Iterator[Service]:
     """A private server for the tests of a module, or of all."""
     service = available(kind)
     try:
@@ -71,13 +74,13 @@ def served(kind: type[Service]) -> Iterator[Service]:
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[Redis]:
     """Shared by all tests that do not hurt it."""
-    yield from served(Redis)
+    yield from kept_running(Redis)
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     """Shared by all tests that do not hurt it."""
-    yield from served(Postgres)
+    yield from kept_running(Postgres)
 
 
 @pytest.fixture(params=[pytest.param(name, marks=pytest.mark.broker if name in ("redis", "postgres") else ()) for name in PLACES])
@@ -107,3 +110,55 @@ async def elsewhere(hub: Hub, place_of_broker: Place) -> AsyncIterator[Hub]:
 def room() -> str:
     """A room that no test used before."""
     return f"room {secrets.token_hex(8)}"
+
+
+@pytest.fixture
+async def there(elsewhere: Hub) -> AsyncIterator[Server]:
+    """A server whose WebSockets join ``elsewhere``."""
+    async with serve(joining_app(elsewhere, opens_hub=False), port=0) as server:
+        yield server
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signs of life come often, and silence is soon noticed."""
+    monkeypatch.setattr(attendance, "BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(attendance, "SILENT_SECONDS", 1.5)
+
+
+@pytest.fixture
+def stuck_seconds() -> float:
+    """As usual, if a test does not say otherwise."""
+    return 3.0
+
+
+WAYS = {
+    "fast lane": ("fast lane", True),
+    "plain send": ("plain send", True),
+    "fast lane, hub on another loop": ("fast lane", False),
+}
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> tuple[str, bool]:
+    """How the hub writes, through our server's outlet or as on any other server; and whether it lives where the WebSockets do."""
+    return WAYS[request.param]
+
+
+@pytest.fixture
+def lane(way: tuple[str, bool]) -> str:
+    """How the hub writes."""
+    return way[0]
+
+
+@pytest.fixture
+async def served(way: tuple[str, bool], stuck_seconds: float) -> AsyncIterator[Served]:
+    """The hub lives where the WebSockets live, or elsewhere."""
+    hub = Hub(stuck_seconds=stuck_seconds, queue_bytes=1 << 20)
+    in_lifespan = way[1]
+    app = joining_app(hub, opens_hub=in_lifespan)
+    if not in_lifespan:
+        await hub.open()
+    async with serve(app, port=0) as server:
+        yield Served(hub, app, server)
+    await hub.close()

@@ -56,7 +56,8 @@ class Redis(Service, PrivateRedis):
             return await client.execute_command(*command)
 
     async def drop_connections(self) -> None:
-        await self.run("CLIENT", "KILL", "TYPE", "normal")
+        for kind in ("pubsub", "normal"):
+            await self.run("CLIENT", "KILL", "TYPE", kind)
 
 
 class ForgetfulRedis(Redis):

@@ -143,6 +143,15 @@ async def test_cancelling_a_subscriber_while_it_enters_leaves_the_room_usable(hu
     await eventually(lambda: hub.statistics().rooms == ())
 
 
+async def test_what_is_published_while_a_room_is_being_joined_is_before_its_place_or_comes(hub: Hub, elsewhere: Hub, room: str) -> None:
+    for turn in range(50):
+        subscriber = hub.subscribe(f"{room} {turn}")
+        position, _ = await asyncio.gather(elsewhere.publish(subscriber.room, turn), subscriber.__aenter__())
+        if subscriber.position.offset < position.offset:
+            assert await take(subscriber, 1) == [turn]
+        await subscriber.unsubscribe()
+
+
 async def test_an_idle_room_is_let_go(hub: Hub, room: str, eventually: Eventually) -> None:
     async with hub.subscribe(room):
         assert [each.name for each in hub.statistics().rooms] == [room]

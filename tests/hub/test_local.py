@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
-from kit.hub import Gap, Hub, HubError, Message, PublishFailed, link, local_server
-from kit.hub.local_server import MeetingPoint, frame
+from kit.hub import Gap, Hub, HubError, Message, PublishFailed, link, local_meeting
+from kit.hub.local_frames import frame
+from kit.hub.local_meeting import MeetingPoint
 
 Eventually = Callable[..., Any]
 ROOT = Path(__file__).parent.parent.parent
@@ -59,19 +60,37 @@ async def main(url):
 asyncio.run(main(sys.argv[1]))
 """
 
+# One that forks while it serves, and goes on serving; the forked child lives until their input ends.
+FORKS_AND_SERVES = """
+import asyncio, os, sys
+from kit.hub import Hub
+
+async def main(url):
+    async with Hub(url) as hub, hub.subscribe("room") as subscriber:
+        print("ready", flush=True)
+        await subscriber.get()
+        if os.fork() == 0:
+            sys.stdin.read()
+            os._exit(0)
+        await hub.publish("room", "forked")
+        await asyncio.Event().wait()
+
+asyncio.run(main(sys.argv[1]))
+"""
+
 
 @pytest.fixture(params=["a Unix socket", "a port and a secret"])
 def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Also as Windows would do it, as far as that can be seen from here."""
     if request.param != "a Unix socket":
-        monkeypatch.setattr(local_server, "HAS_UNIX_SOCKETS", False)
+        monkeypatch.setattr(local_meeting, "HAS_UNIX_SOCKETS", False)
     return f"local://{secrets.token_hex(8)}"
 
 
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Where the processes of this test's user meet: nobody has been there yet."""
-    monkeypatch.setattr(local_server.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(local_meeting.tempfile, "gettempdir", lambda: str(tmp_path))
     return tmp_path / f"kit-hub-{os.getuid()}"
 
 
@@ -154,7 +173,7 @@ async def test_strangers_and_nonsense_are_let_go_and_counted(url: str, eventuall
 
 
 async def test_without_the_secret_nobody_gets_in(monkeypatch: pytest.MonkeyPatch, eventually: Eventually) -> None:
-    monkeypatch.setattr(local_server, "HAS_UNIX_SOCKETS", False)
+    monkeypatch.setattr(local_meeting, "HAS_UNIX_SOCKETS", False)
     name = secrets.token_hex(8)
     async with Hub(f"local://{name}") as hub:
         reader, writer = await asyncio.open_connection("127.0.0.1", hub._broker._server._server.sockets[0].getsockname()[1])
@@ -186,7 +205,7 @@ async def refused(why: str) -> None:
 async def test_a_path_that_is_too_long_for_a_socket_is_said_to_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     deep = tmp_path / ("x" * 100)
     deep.mkdir()
-    monkeypatch.setattr(local_server.tempfile, "gettempdir", lambda: str(deep))
+    monkeypatch.setattr(local_meeting.tempfile, "gettempdir", lambda: str(deep))
     await refused("is too long for a socket. Set TMPDIR to a folder of yours with a shorter path")
 
 
@@ -200,7 +219,7 @@ async def test_what_is_in_the_way_is_named(folder: Path, suffix: str) -> None:
 
 async def test_a_folder_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(local_server.tempfile, "gettempdir", lambda: str(tmp_path / "file"))
+    monkeypatch.setattr(local_meeting.tempfile, "gettempdir", lambda: str(tmp_path / "file"))
     await refused("cannot be made: Not a directory. Set TMPDIR")
 
 
@@ -241,15 +260,28 @@ async def test_a_hub_that_is_closed_while_its_connection_is_given_up_leaves_no_t
         assert running("LinkedBroker") == running("LocalLink") == []
 
 
-async def test_a_forked_child_of_who_served_keeps_neither_the_lock_nor_the_connections() -> None:
+async def test_a_forked_child_of_who_served_keeps_neither_the_lock_nor_the_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "SILENT_SECONDS", 600)  # the silence is not what is noticed
     url = f"local://{secrets.token_hex(8)}"
     async with another_process(url, FORKS), Hub(url) as hub, hub.subscribe("room") as subscriber:
         await hub.publish("room", "fork")
         assert (await subscriber.get(timeout=5.0)).data == "fork"
-        assert isinstance(await subscriber.get(timeout=link.SILENT_SECONDS - 2), Gap), "before the silence is noticed"
+        assert isinstance(await subscriber.get(timeout=20.0), Gap)
         while isinstance(each := await subscriber.get(timeout=5.0), Gap):
             pass
         assert each.data == "again"
+
+
+async def test_a_forked_child_keeps_them_neither_when_its_parent_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "SILENT_SECONDS", 600)
+    url = f"local://{secrets.token_hex(8)}"
+    async with another_process(url, FORKS_AND_SERVES) as process, Hub(url) as hub, hub.subscribe("room") as subscriber:
+        await hub.publish("room", "fork")
+        assert [(await subscriber.get(timeout=5.0)).data for _ in range(2)] == ["fork", "forked"]
+        process.send_signal(signal.SIGKILL)
+        assert isinstance(await subscriber.get(timeout=20.0), Gap)
+        await hub.publish("room", "again")
+        assert (await subscriber.get(timeout=5.0)).data == "again"
 
 
 async def test_who_meets_where_a_folder_was_removed_meets_all_others_again_with_a_gap(url: str, folder: Path, eventually: Eventually) -> None:

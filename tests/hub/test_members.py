@@ -1,85 +1,22 @@
-"""WebSockets that joined a room, over real servers: what they get, in which order, and what becomes of one that does not read."""
+"""WebSockets that joined a room, over real servers: what they get, in which order, and how they come and go."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import AsyncIterator, Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from fastapi import FastAPI, WebSocket
 
-from kit import Client, Server, connect, serve
+from kit import connect, serve
 from kit.errors import Disconnected
-from kit.hub import Hub, HubError, Member
-from tests.hub.rooms_app import joining_app, never_reading
+from kit.hub import Hub, HubError
+from tests.hub.rooms_app import never_reading
+from tests.hub.served import SECONDS, Served, joined, texts
 
 Eventually = Callable[..., Any]
-
-SECONDS = 5.0
-
-
-class Served(NamedTuple):
-    """A hub, the app that joins it, and its server."""
-
-    hub: Hub
-    app: FastAPI
-    server: Server
-
-    def path(self, lane: str, room: str = "room", **query: str) -> str:
-        plain = {"plain": "1"} if lane == "plain send" else {}
-        return f"/join/{room}?" + "&".join(f"{name}={value}" for name, value in (query | plain).items())
-
-
-@pytest.fixture
-def stuck_seconds() -> float:
-    """As usual, if a test does not say otherwise."""
-    return 3.0
-
-
-WAYS = {
-    "fast lane": ("fast lane", True),
-    "plain send": ("plain send", True),
-    "fast lane, hub on another loop": ("fast lane", False),
-}
-
-
-@pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest) -> tuple[str, bool]:
-    """How the hub writes, through our server's outlet or as on any other server; and whether it lives where the WebSockets do."""
-    return WAYS[request.param]
-
-
-@pytest.fixture
-def lane(way: tuple[str, bool]) -> str:
-    """How the hub writes."""
-    return way[0]
-
-
-@pytest.fixture
-async def served(way: tuple[str, bool], stuck_seconds: float) -> AsyncIterator[Served]:
-    """The hub lives where the WebSockets live, or elsewhere."""
-    hub = Hub(stuck_seconds=stuck_seconds, queue_bytes=1 << 20)
-    in_lifespan = way[1]
-    app = joining_app(hub, opens_hub=in_lifespan)
-    if not in_lifespan:
-        await hub.open()
-    async with serve(app, port=0) as server:
-        yield Served(hub, app, server)
-    await hub.close()
-
-
-async def joined(served: Served, path: str) -> Client:
-    client = await connect(served.server, path)
-    assert await client.receive_text(timeout=SECONDS) == "ready"
-    return client
-
-
-async def texts(client: Client, count: int) -> list[str]:
-    return [await client.receive_text(timeout=SECONDS) for _ in range(count)]
-
 
 # What they get.
 
@@ -134,7 +71,7 @@ async def test_what_the_handler_sends_itself_comes_between(served: Served, lane:
         (member,) = served.app.state.members
         await served.hub.publish("room", "before")
         assert await client.receive_text(timeout=SECONDS) == "before"
-        await served.server.run(member._websocket.send_text("by the handler"))
+        await served.server.run(member._socket._websocket.send_text("by the handler"))
         await served.hub.publish("room", "after")
         assert await texts(client, 2) == ["by the handler", "after"]
 
@@ -251,7 +188,7 @@ async def test_closing_the_hub_leaves_the_websockets_open(served: Served, lane: 
         await served.hub.close()
         await eventually(lambda: member.ended)
         assert member.ended == "the hub was closed"
-        await served.server.run(member._websocket.send_text("still here"))
+        await served.server.run(member._socket._websocket.send_text("still here"))
         assert await client.receive_text(timeout=SECONDS) == "still here"
 
 
@@ -272,97 +209,3 @@ async def test_joining_before_accept_says_what_to_do() -> None:
         with pytest.raises(Disconnected):
             await client.receive_text(timeout=SECONDS)
     assert said == ["hub.join expects a WebSocket that has been accepted and not closed. Write `await websocket.accept()` before it."]
-
-
-# One that does not read.
-
-
-async def flood(served: Served, healthy: Client, member: Member) -> None:
-    """Publish 16 KiB at a time, no faster than ``healthy`` takes it, until ``member`` has ended."""
-    count, began = 0, time.monotonic()
-    while member.ended is None:
-        assert time.monotonic() - began < 20.0, "it is served for ever"
-        numbered = [f"{number:>8}" + "x" * 16376 for number in range(count, count + 8)]
-        for text in numbered:
-            await served.hub.publish("room", text)
-        assert await texts(healthy, 8) == numbered
-        count += 8
-
-
-@pytest.mark.parametrize("stuck_seconds", [0.3])
-@pytest.mark.parametrize("policy", ["disconnect", "drop_oldest", "block"])
-async def test_a_stuck_client_is_aborted_and_its_memory_freed_and_the_others_lose_nothing(
-    served: Served, lane: str, policy: str, eventually: Eventually
-) -> None:
-    async with await joined(served, served.path(lane)) as healthy, never_reading(served.server, served.path(lane, policy=policy, name="Stuck")):
-        await eventually(lambda: len(served.app.state.members) == 2)
-        stuck = served.app.state.members[1]
-        await flood(served, healthy, stuck)
-        await eventually(lambda: stuck in served.app.state.left)
-        statistics = served.hub.statistics()
-        assert (stuck.waiting, stuck.waiting_bytes, statistics.aborted) == (0, 0, 1)
-        assert [present.id for present in await served.hub.present("room")] == [served.app.state.members[0].id]
-        await served.hub.publish("room", "and on")
-        assert await healthy.receive_text(timeout=SECONDS) == "and on"
-
-
-async def test_with_the_usual_limits_a_stuck_client_is_dropped_too(eventually: Eventually) -> None:
-    hub = Hub()
-    app = joining_app(hub, opens_hub=True)
-    async with serve(app, port=0) as server:
-        served = Served(hub, app, server)
-        async with await joined(served, served.path("fast lane")) as healthy, never_reading(server, served.path("fast lane", policy="drop_oldest")):
-            await eventually(lambda: len(app.state.members) == 2)
-            await flood(served, healthy, app.state.members[1])
-            await eventually(lambda: len(app.state.left) == 1)
-
-
-async def test_a_slow_client_that_reads_on_is_told_why_it_is_closed(served: Served, lane: str, eventually: Eventually) -> None:
-    """It reads nothing until its queue is full, then everything: the Close frame gets through."""
-    async with await joined(served, served.path(lane)) as healthy, await joined(served, served.path(lane)) as slow:
-        member = served.app.state.members[1]
-        await flood(served, healthy, member)
-        with pytest.raises(Disconnected) as caught:
-            await texts(slow, 1_000_000)
-        assert (caught.value.code, slow.close_reason) == (1013, member.ended)
-        assert member.ended.startswith("too slow: ")
-        assert served.hub.statistics().disconnected == 1
-
-
-async def test_dropping_the_oldest_is_counted_and_said_in_the_envelope(served: Served, lane: str) -> None:
-    async with (
-        await joined(served, served.path(lane)) as healthy,
-        await joined(served, served.path(lane, policy="drop_oldest", envelope="1")) as slow,
-    ):
-        member: Member = served.app.state.members[1]
-        count = 0
-        while member.dropped == 0:
-            await served.hub.publish("room", f"{count:>8}" + "x" * 65536)
-            await texts(healthy, 1)
-            count += 1
-        await served.hub.publish("room", "the end")
-        seen, gaps = [], 0
-        while (message := await slow.receive_json(timeout=SECONDS)).get("data") != "the end":
-            if message["type"] == "gap":
-                gaps += message["count"]
-            else:
-                seen.append(int(message["data"][:8]))
-        assert gaps == member.dropped > 0
-        assert len(seen) + gaps == count
-        assert seen == sorted(seen)
-
-
-async def test_publishers_wait_for_one_that_blocks_and_it_loses_nothing(served: Served, lane: str, eventually: Eventually) -> None:
-    async with await joined(served, served.path(lane, policy="block")) as slow:
-        (member,) = served.app.state.members
-
-        async def publish_all() -> None:
-            for number in range(256):
-                await served.hub.publish("room", f"{number:>8}" + "x" * 65536)
-
-        publishing = asyncio.create_task(publish_all())
-        await eventually(lambda: member.full)
-        assert not publishing.done()
-        assert [int(text[:8]) for text in await texts(slow, 256)] == list(range(256))
-        await publishing
-        assert member.ended is None

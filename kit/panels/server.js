@@ -87,7 +87,7 @@ function same(one, other) {
 /** A connection's row and, below it when it is opened, why it ended, from both sides. */
 export function connectionElements(row, table, toggle) {
   const elements = [connectionElement(row, table !== undefined, toggle)];
-  if (table && row.pill) elements.push(h("tr", { class: "kit-explained" }, h("td", { colspan: "4" }, h("p", {}, ...prose(row.told)), table.length ? evidenceList(table) : null)));
+  if (table && row.pill) elements.push(h("tr", { class: "kit-explained" }, h("td", { colspan: "4" }, h("p", {}, ...prose(row.told)), row.states ? h("p", {}, ...prose(row.states)) : null, table.length ? evidenceList(table) : null)));
   return elements;
 }
 
@@ -98,8 +98,8 @@ export function connectionElement(row, open, toggle) {
     "tr",
     { title: row.why || `${row.name} ${row.path}` },
     h("th", { scope: "row" }, badge(row.number), " ", name, " ", h("code", { class: "kit-path" }, row.path), row.process ? h("span", { class: "kit-process" }, ` ${row.process}`) : ""),
-    h("td", { class: stateClass(row.client) }, row.client),
-    h("td", { class: stateClass(row.application) }, row.application),
+    h("td", { class: stateClass(row.client), title: row.states }, row.client),
+    h("td", { class: stateClass(row.application), title: row.states }, row.application),
     h("td", {}, row.pill ? endButton(row, open, toggle) : ""),
   );
 }

@@ -10,7 +10,7 @@ function render({ model, el }) {
     h("thead", {}, h("tr", {}, ...["", "client", "application", ""].map((title) => h("th", { scope: "col" }, title)))),
     body,
   );
-  const nobody = h("div", { class: "kit-empty" }, "Nobody is connected yet. Press Connect in a chat panel, or run await connect(server, \"/ws\").");
+  const nobody = h("div", { class: "kit-empty" }, ...prose('Nobody is connected yet. Press Connect in a chat panel, or run `await connect(server, "/ws")`.'));
   const log = scrollingLog("Server log", "What the handlers receive, send and print appears here.");
   const panel = h(
     "section",
@@ -40,7 +40,7 @@ function render({ model, el }) {
   function showState(state) {
     header.replaceChildren(
       h("strong", {}, state.name),
-      h("code", { class: "kit-address" }, state.url),
+      h("code", { class: "kit-address" }, h("span", { class: "kit-scheme" }, "http://"), state.url.replace(/^http:\/\//, "")),
       h("span", { class: "kit-spring" }),
       h("span", { role: "status" }, pill(state.pill, state.tone)),
       pill(state.count, "muted"),

@@ -41,12 +41,12 @@ export function arrowOf(row, lane, place, grid, yOf) {
 /**
  * An event's words on a ground of their own, within `from` and `to`: in the middle of the diagram if they fit there, else as
  * far to the right as they may go; `side` puts them at one edge. Payload and what is said about it share the room,
- * and where it is too little for both while something waits, the waiting has it all. What is `spare` is said whole or not at all.
+ * and where it is too little for both while something waits, the waiting has it all. What is `spare` is said only beside a whole label.
  */
 function words({ label, extra, waits, spare, tone }, side, from, to, y, { grid, measure }) {
   const room = to - from, least = Math.min(measure(label), 90, room * 0.6);
   const alone = waits && room - measure(` · ${extra}`) < 40; // what waits still is said before what it is
-  const none = !extra || (spare && measure(` · ${extra}`) > room - least);
+  const none = !extra || (spare && measure(`${label} · ${extra}`) > room);
   const tail = none ? "" : alone ? elided(extra, room, measure) : elided(` · ${extra}`, room - least, measure);
   const head = alone ? "" : elided(label, room - measure(tail), measure), wide = measure(head) + measure(tail);
   const middle = Math.max(from, Math.min((grid.left + grid.right - wide) / 2, to - wide));

@@ -34,7 +34,9 @@ await ana.send_text("hello")
 await ben.receive_text()"""
 LONG_NAMES = """long = await connect(server, "/ws/lobby-of-the-old-hotel/sleeper-of-the-third-row", name="long")
 sleeper = await hub.subscribe("lobby-of-the-old-hotel", policy="drop_oldest").__aenter__()"""
-CUT = "(panel) => [...panel.querySelectorAll('tbody :is(th, td, button)')].filter((cell) => cell.scrollWidth > cell.clientWidth + 1).map((cell) => cell.textContent)"
+CUT = """(panel) => [...panel.querySelectorAll('tbody :is(th, td, button)')]
+  .filter((cell) => cell.scrollWidth > cell.clientWidth + 1)
+  .map((cell) => cell.textContent)"""
 SLOW = """archive = await hub.subscribe("lobby", policy="drop_oldest", queue=20).__aenter__()
 slow = await hub.subscribe("lobby").__aenter__()
 full = await hub.subscribe("lobby").__aenter__()

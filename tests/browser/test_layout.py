@@ -23,6 +23,14 @@ chats = {name: ChatPanel(server, "/ws", name=name) for name in ("Ana", "Ben")}""
 IN_BOXES = "VBox([HBox(list(chats.values())), ServerPanel(server), BothSides(server, '/ws', clients=['Cleo', 'Dan'])])"
 IN_ONE_OUTPUT = "for panel in (*chats.values(), BothSides(server, '/ws', clients=['Cleo'])):\n    display(panel)"
 
+# The buttons on which the ring of the keyboard's focus is not there or has the colour of what it is painted on.
+_UNSEEN = """(panels) => panels.flatMap((panel) => [...panel.querySelectorAll("button:enabled")].filter((button) => {
+  if (!button.checkVisibility()) return false;
+  button.focus();
+  const { outlineStyle, outlineWidth, outlineColor, backgroundColor } = getComputedStyle(button);
+  return outlineStyle !== "solid" || outlineWidth !== "2px" || outlineColor === backgroundColor;
+}).map((button) => button.textContent))"""
+
 # The outermost frames of a cell's panels, from top to bottom and from left to right; and the chat panels within BothSides.
 _FRAMES = """(cell) => {
   const edges = (panel) => { const { left, right, top, bottom } = panel.getBoundingClientRect(); return { left, right, top, bottom }; };
@@ -50,3 +58,14 @@ async def test_panels_in_one_output_are_8_pixels_apart(open_notebook: OpenNotebo
         frames, _ = await notebook.cell(1).evaluate(_FRAMES)
         assert len(frames) == 3
         assert [below["top"] - above["bottom"] for above, below in itertools.pairwise(frames)] == pytest.approx([8, 8], abs=0.5)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+async def test_the_keyboards_focus_is_seen_on_every_button(open_notebook: OpenNotebook, dark: bool) -> None:
+    async with open_notebook(SERVING, IN_BOXES, dark=dark) as notebook:
+        await notebook.run_all()
+        await expect(notebook.chat("Dan")).to_be_visible()
+        await notebook.chat("Ana").get_by_label("Path").press("Tab")  # from now on the reader uses the keyboard
+        await expect(notebook.chat("Ana").get_by_role("button", name="Connect", exact=True)).to_be_focused()
+        assert await notebook.page.locator(".kit-panel").count() > 5
+        assert await notebook.page.locator(".kit-panel").evaluate_all(_UNSEEN) == []

@@ -123,21 +123,28 @@ export function unreadOf(rows, places, now) {
 }
 
 function boxWidth(grid) {
-  return Math.min(grid.lane - 6, 72);
+  return Math.min(grid.lane - (grid.tight ? 2 : 6), 72);
+}
+
+function unreadBox({ place, from }, picture, grid) {
+  const width = boxWidth(grid), upright = width < 60, y = heightOf(picture, from);
+  return { x: grid.client(place) - width / 2, y, width, height: Math.max(upright ? 100 : 40, picture.bottom - y), upright };
 }
 
 function drawUnread(unread, picture, grid) {
-  return unread.map(({ n, place, from, size }) => {
-    const width = boxWidth(grid), x = grid.client(place) - width / 2, y = heightOf(picture, from);
-    const upright = width < 60, room = upright ? 100 : 40, height = Math.max(room, picture.bottom - y), middle = y + height - (upright ? 52 : 22);
-    const turned = upright ? `rotate(-90 ${x + width / 2} ${middle})` : null;
-    const word = (down, text) => s("text", { x: x + width / 2, y: middle + down, "text-anchor": "middle", transform: turned }, text);
-    return s(
-      "g",
-      { class: `kit-seq-unread kit-c${colourOf(n)}` },
-      s("rect", { x, y, width, height, rx: 5 }),
-      ...(upright ? [word(4, `${humanBytes(size)} unread`)] : [word(0, humanBytes(size)), word(14, "unread")]),
-    );
+  return unread.map((one) => {
+    const { x, y, width, height } = unreadBox(one, picture, grid);
+    return s("rect", { class: "kit-seq-box", x, y, width, height, rx: 5 });
+  });
+}
+
+/** The words of those boxes, on a ground of their own, because arrows to other clients cross the boxes. */
+function drawUnreadWords(unread, picture, grid) {
+  return unread.map((one) => {
+    const { x, y, width, height, upright } = unreadBox(one, picture, grid), half = upright ? 48 : 17, middle = y + height - half - 4;
+    const word = (down, text) => s("text", { x: x + width / 2, y: middle + down, "text-anchor": "middle", transform: upright ? `rotate(-90 ${x + width / 2} ${middle})` : null }, text);
+    const lines = upright ? [word(4, `${humanBytes(one.size)} unread`)] : [word(-3, humanBytes(one.size)), word(11, "unread")];
+    return s("g", { class: "kit-seq-unread" }, s("rect", { x: x + 1, y: middle - half, width: width - 2, height: 2 * half }), ...lines);
   });
 }
 

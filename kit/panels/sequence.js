@@ -23,7 +23,7 @@ function render({ model, el }) {
   const pause = h("button", { ...local, class: "kit-button kit-pause", "aria-pressed": "false", title: "Hold what is new back" }, "Pause");
   const clear = h("button", { ...local, class: "kit-button kit-clear", title: "Clear this diagram" }, "Clear");
   const names = h("div", { class: "kit-seq-names", role: "list", "aria-label": "Lanes" });
-  const layers = Object.fromEntries(["lanes", "cuts", "unread", "lines"].map((name) => [name, s("g", { "aria-hidden": name === "lines" ? null : "true" })]));
+  const layers = Object.fromEntries(["lanes", "cuts", "unread", "lines", "words"].map((name) => [name, s("g", { "aria-hidden": name === "lines" ? null : "true" })]));
   const svg = s("svg", { role: "presentation" }, ...Object.values(layers));
   const times = s("svg", { class: "kit-seq-times", "aria-hidden": "true" });
   const canvas = h("div", { class: "kit-seq-canvas" }, names, times, svg);
@@ -112,6 +112,7 @@ function render({ model, el }) {
     headed = heads;
     layers.lanes.replaceChildren(...drawLanes(shown, picture, grid));
     layers.unread.replaceChildren(...drawUnread(unread, picture, grid));
+    layers.words.replaceChildren(...drawUnreadWords(unread, picture, grid));
     empty.hidden = shown.length > 0;
     names.hidden = !shown.length;
     canvas.style.minHeight = shown.length ? "" : "0";

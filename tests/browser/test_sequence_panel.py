@@ -46,7 +46,7 @@ panel = """,
 BROADCAST = """
 from fastapi import FastAPI, WebSocket
 from kit import BothSides, connect, serve
-app, active = FastAPI(), []
+app, active, room = FastAPI(), [], []
 
 @app.websocket("/ws")
 async def chat(websocket: WebSocket):
@@ -61,7 +61,7 @@ names = ["Ana", "Ben", "Cleo", "Dan", "Eva", "Fritz", "Gita", "Hugo"]
 BothSides(server, "/ws", clients=["page"])
 """
 JOINED = """
-room = [await connect(server, "/ws", name=name) for name in names[len(active):{count}]]
+room += [await connect(server, "/ws", name=name) for name in names[len(room):{count}]]
 await room[0].send_text("hello to everybody in the room")
 for client in room:
     await client.receive_text()

@@ -121,7 +121,7 @@ async def test_its_app_runs_at_home_without_the_kit_and_says_1012_when_edited(ta
 
 
 async def first_connection(address: str) -> Client:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         try:
             return await connect(address, "/ws")

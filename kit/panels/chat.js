@@ -5,7 +5,7 @@ function render({ model, el }) {
   let beganAt = 0;
   const unfolded = new Set(); // the ended connections whose table is open
   const header = h("header", { class: "kit-header" });
-  const log = scrollingLog("Conversation", "Nothing was said yet. Press Connect, or run await panel.connect().", { controls: false });
+  const log = scrollingLog("Conversation", "Nothing was said yet. Press Connect, or run `await panel.connect()`.", { controls: false });
 
   const path = h("input", { class: "kit-input kit-code", "aria-label": "Path", spellcheck: "false", autocomplete: "off" });
   const connectButton = h("button", { type: "submit", class: "kit-button kit-primary" }, "Connect");

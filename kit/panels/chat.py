@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
-import re
 from collections import deque
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from types import EllipsisType
 from typing import Any
 
-from kit import closing, faults, loops
+from kit import faults, loops
 from kit.client import Client
 from kit.connection import Connection
 from kit.errors import HandshakeRefused, KitError
 from kit.panels import fault_form, handshake_form, message_form
 from kit.panels.base import Panel, front_end
 from kit.panels.chat_fold import ChatFold, ended_item
+from kit.panels.chat_pill import pill_of
 from kit.panels.seat import Seat
 from kit.panels.snapshot import show_snapshot
 from kit.printable import visible
@@ -156,19 +157,14 @@ class ChatPanel(Panel):
                 rows += [(item["from"], item["text"]) for item in fold.feed(entry).values()]
         rows += [("ended", redact(item["text"])) for item in map(ended_item, self._connections) if item]
         title = f"{self.name} · {visible(redact(str(self.path)))} · {self._state()['pill']}"
-        show_snapshot(self._without_secrets(title), [(kind, self._without_secrets(text)) for kind, text in rows])
+        without = functools.partial(handshake_form.without, self._secrets)
+        show_snapshot(without(title), [(kind, without(text)) for kind, text in rows])
 
     def _present(self) -> Client:
         """Whoever sits here, connected or no longer."""
         if self.client is None:
             raise KitError(f"{self.name} is not connected. Press Connect, or run: await panel.connect()")
         return self.client
-
-    def _without_secrets(self, text: str) -> str:
-        """``text`` without the handshake's secrets, which an app may repeat in other words than `redact` knows."""
-        for secret in sorted(self._secrets, key=len, reverse=True):
-            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "[redacted]", text)
-        return text
 
     # The panel's side of the conversation with its front end.
 
@@ -293,22 +289,11 @@ class ChatPanel(Panel):
     def _state(self) -> dict[str, Any]:
         """What the header says: the pill, its tone, and what can be done now."""
         connection = self._connections[-1] if self._connections else None
-        client_open, on = self._seat.connected, [*self.client.faults] if self.client is not None else []
-        if self._seat.dialling:
-            pill, tone = "connecting", "warning"
-        elif client_open:
-            pill, tone = (fault_form.pill_for(on), "warning") if on else ("open", "good")
-        elif connection is None:
-            pill, tone = "not connected", "muted"
-        elif connection.open and connection.refused_status is None:
-            pill, tone = "closing", "warning"
-        else:
-            explanation = closing.explain(connection)
-            pill, tone = explanation.pill, explanation.severity
+        dialling, connected, on = self._seat.dialling, self._seat.connected, [*self.client.faults] if self.client is not None else []
+        pill, tone = pill_of(connection, dialling=dialling, connected=connected, faults=on)
         number = connection.number if connection else None
-        typed = {"path": self.path, **self._fields}
-        shown = {"name": self.name, "fields": typed, "pill": pill, "tone": tone, "number": number}
-        return {**shown, "open": client_open, "busy": self._seat.dialling, "faults": on}
+        shown = {"name": self.name, "fields": {"path": self.path, **self._fields}, "pill": pill, "tone": tone, "number": number}
+        return {**shown, "open": connected, "busy": dialling, "faults": on}
 
     def _note_end(self, connection: Connection) -> dict[str, dict[str, Any]]:
         """The item that explains why ``connection`` ended, by its id, when there is one and it says something new."""

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 from collections.abc import Coroutine
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from kit import closing, loops
+from kit import loops
 from kit.client import Client
-from kit.connection import Connection
 from kit.panels.base import ListPanel, followed, front_end
+from kit.panels.frame_files import Uploads, parts_of
+from kit.panels.frame_rows import choice_of, fate_of, line_of, plain
 from kit.panels.snapshot import show_snapshot
 from kit.printable import visible
-from kit.recording import FILE_LIMIT_BYTES, RecordingError, RecordingReader, is_path, lines_of, read_recording, safe_entries, write_recording
+from kit.recording import RecordingReader, is_path, lines_of, read_recording, safe_entries, write_recording
 from kit.server import Server
 from kit.timeline import Entry, Timeline
 from kit.wire_inspection import inspected
@@ -26,9 +24,7 @@ __all__ = ["FramePanel"]
 
 _ROWS_A_MESSAGE = 500  # of a flood; what it left unsaid is told when the flood is over
 _FLOOD_PAUSE_SECONDS = 0.45
-_PART_CHARACTERS = 2**20
 _CONNECTIONS_LISTED = 200
-_DEFAULTS = {field.name: field.default for field in fields(FrameRow)}
 _FILTER = {"direction": "all", "kind": "all", "find": "", "regular": False, "only": False}
 _CHOICES = {"direction": ("all", "up", "down"), "kind": ("all", "text", "binary", "control", "handshake")}
 
@@ -52,7 +48,7 @@ class FramePanel(ListPanel):
         self._recording = ""
         self._wanted = source.number if connection is None and isinstance(source, Client) else connection
         self._filter = dict(_FILTER)
-        self._uploads: dict[str, list[bytes]] = {}  # by view
+        self._uploads = Uploads()
         self._exporting: set[str] = set()  # the views
         self._begin()
 
@@ -137,7 +133,7 @@ class FramePanel(ListPanel):
         number = self._number_now()
         fold = WireRows()
         fold.feed(safe_entries(self.timeline.entries(connection=number)))
-        show_snapshot(f"The wire of connection {number or '–'}", [("log", _line(row)) for row in fold.rows])
+        show_snapshot(f"The wire of connection {number or '–'}", [("log", line_of(row)) for row in fold.rows])
 
     # What it follows; all on the panels' loop.
 
@@ -153,7 +149,7 @@ class FramePanel(ListPanel):
         joins = self._follower is None
         super()._follow()
         self._untold = self._untold and not joins  # who has just come is about to be told everything
-        self._uploads = {view: parts for view, parts in self._uploads.items() if view in self._views}
+        self._uploads.keep_only(self._views)
 
     def _number_now(self) -> int | None:
         connections = self.timeline.connections
@@ -177,7 +173,7 @@ class FramePanel(ListPanel):
         return entry.connection is not None and entry.connection == self._number
 
     def _reset(self) -> dict[str, Any]:
-        return {"rows": [_plain(row) for row in self._fold.rows], "state": self._state(), "filter": self._filter}
+        return {"rows": [plain(row) for row in self._fold.rows], "state": self._state(), "filter": self._filter}
 
     def _all_anew(self) -> dict[str, Any]:
         """Everything, for every view: none of them lacks anything then."""
@@ -200,7 +196,7 @@ class FramePanel(ListPanel):
         if not rows and state == self._said:
             return None
         self._said = state
-        return {"rows": [_plain(row) for row in rows[-_ROWS_A_MESSAGE:]], "state": state}
+        return {"rows": [plain(row) for row in rows[-_ROWS_A_MESSAGE:]], "state": state}
 
     def _note_flood(self, rows: int) -> None:
         """In a flood only the newest are told; see to it that the rest is told afterwards."""
@@ -216,14 +212,14 @@ class FramePanel(ListPanel):
         return {
             "number": self._number,
             "newest": self._wanted is None,
-            "connections": [_listed(connection) for connection in listed],
+            "connections": [choice_of(connection) for connection in listed],
             "stranger": looked is not None and looked.name == "stranger",
             "older": self._fold.dropped,
             "skipped": self._skipped,
             "fallen": self.timeline.statistics().entries_dropped,
             "recording": self._recording,
             "live": self._live is self.timeline,
-            **_fate(looked),
+            **fate_of(looked),
         }
 
     # What clicks ask for.
@@ -276,29 +272,20 @@ class FramePanel(ListPanel):
             return
         self._exporting.add(view)
         try:
-            name, text = f"connections-{self.timeline.began_at:.0f}.jsonl", await loops.aside(self.export)
-            parts = [text[start : start + _PART_CHARACTERS] for start in range(0, len(text), _PART_CHARACTERS)]
-            for index, part in enumerate(parts):
+            text = await loops.aside(self.export)
+            for part in parts_of(f"connections-{self.timeline.began_at:.0f}.jsonl", text):
+                if part["part"]:
+                    await asyncio.sleep(0.05)  # other panels are told meanwhile
                 if view in self._views:
-                    self._tell({"exported": {"part": index, "parts": len(parts), "text": part, "name": name}, "to": view})
-                if index < len(parts) - 1:
-                    await asyncio.sleep(0.05)
+                    self._tell({"exported": part, "to": view})
         finally:
             self._exporting.discard(view)
 
     async def _take_upload(self, form: dict[str, Any]) -> None:
         """One part of a file that the browser reads; the last one opens it."""
-        view, part, parts = form["view"], form.get("part"), form.get("parts")
-        kept = self._uploads[view] = [] if part == 0 else self._uploads.get(view, [])
-        try:
-            kept.append(base64.b64decode(form.get("data", ""), validate=True))
-        except (binascii.Error, TypeError, ValueError):
-            raise RecordingError("expected a part of a file in base64, got something else. Open the file again.") from None
-        if part != len(kept) - 1 or sum(map(len, kept)) > FILE_LIMIT_BYTES:
-            del self._uploads[view]
-            raise RecordingError(f"expected the parts of a file of at most {FILE_LIMIT_BYTES:,} bytes in order. Open the file again.")
-        if len(kept) == parts:
-            await self._open_recording(b"".join(self._uploads.pop(view)), str(form.get("name", ""))[:200])
+        whole = self._uploads.take(form)
+        if whole is not None:
+            await self._open_recording(whole, str(form.get("name", ""))[:200])
 
     async def _open_recording(self, source: str | bytes | Path, name: str) -> None:
         reader = RecordingReader()
@@ -328,31 +315,3 @@ def _title(source: Any) -> str:
 def _name_of(source: Any) -> str:
     """A file's name, or what to call a recording that is none."""
     return visible(Path(source).name[:200]) if is_path(source) else "a recording"
-
-
-def _plain(row: FrameRow) -> dict[str, Any]:
-    """A row without what is as usual."""
-    return {name: value for name, value in asdict(row).items() if value != _DEFAULTS.get(name, ...)}
-
-
-def _listed(connection: Connection) -> dict[str, Any]:
-    return {"number": connection.number, "name": visible(connection.name[:60]), "path": visible(connection.path[:120])}
-
-
-def _fate(connection: Connection | None) -> dict[str, Any]:
-    """How the connection is, or why it ended."""
-    if connection is None:
-        return {"pill": "", "tone": "muted", "why": "", "ended": False}
-    if connection.open:
-        pill, tone = ("open", "good") if connection.accepted else ("connecting", "warning")
-        return {"pill": pill, "tone": tone, "why": "", "ended": False}
-    told = closing.explain(connection)
-    return {"pill": told.pill, "tone": told.severity, "why": visible(str(told)), "ended": True}
-
-
-def _line(row: FrameRow) -> str:
-    """A row as one line of text."""
-    at = min(seconds for seconds in (row.client_seconds, row.server_seconds) if seconds is not None)
-    way = {"up": "client → server", "down": "client ← server"}.get(row.direction, "")
-    words = row.inflated or row.text
-    return f"+{at:.3f} {way:<15} {row.opcode:<7} {'' if row.kind == 'note' else f'{row.size:,} B'} {words}"

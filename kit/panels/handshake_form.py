@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kit.printable import quoted
 from kit.redaction import redact
 
-__all__ = ["EXAMPLES", "FIELDS", "FieldError", "filled_in", "merged", "read", "secrets"]
+__all__ = ["EXAMPLES", "FIELDS", "FieldError", "filled_in", "merged", "read", "secrets", "without"]
 
 EXAMPLES = {
     "query": "token=abc&room=7",
@@ -75,6 +75,13 @@ def secrets(path: str, handshake: Mapping[str, Any]) -> set[str]:
     pairs = urllib.parse.parse_qsl(str(path).partition("?")[2])
     pairs += [*_pairs(handshake.get("query", {})), *handshake.get("cookies", {}).items(), *handshake.get("headers", {}).items()]
     return {str(value) for name, value in pairs if value and redact(f"{name}=x") != f"{name}=x"}
+
+
+def without(secrets: Iterable[str], text: str) -> str:
+    """``text`` without a handshake's secrets, which an app may repeat in other words than `redact` knows."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "[redacted]", text)
+    return text
 
 
 def _copied(name: str, value: Any) -> Any:

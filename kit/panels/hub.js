@@ -84,6 +84,10 @@ function rowsOf(body, make) {
   };
 }
 
+function lessonElements([head, code]) {
+  return [h("div", { class: "kit-hub-lesson-head" }, head), h("pre", { class: "kit-hub-lesson" }, code)];
+}
+
 function tableOf(label, columns) {
   const heads = columns.map(([name, title]) => h("th", { role: "columnheader", scope: "col", title }, name));
   const body = h("tbody", { role: "rowgroup" });
@@ -107,6 +111,7 @@ function render({ model, el }) {
   const roomHint = h("div", { class: "kit-empty", hidden: true });
   const moreMembers = h("div", { class: "kit-note", hidden: true });
   const chosen = h("div", { class: "kit-hub-chosen-room", role: "region", "aria-label": "The chosen room", hidden: true }, h("div", { class: "kit-heading" }, roomName, roomText), h("div", { class: "kit-hub-members", tabindex: "0", "aria-label": "Who is in the room" }, members.table, moreMembers, roomHint));
+  const lessons = h("div", { class: "kit-hub-lessons", tabindex: "0", role: "region", "aria-label": "How a room comes to be", hidden: true }, ...LESSONS.flatMap(lessonElements));
   const panel = h(
     "section",
     { class: "kit-panel kit-hub-panel", "aria-label": model.get("title") },
@@ -115,6 +120,7 @@ function render({ model, el }) {
     totals,
     roomList,
     chosen,
+    lessons,
   );
   el.replaceChildren(panel);
 
@@ -150,8 +156,9 @@ function render({ model, el }) {
     totals.replaceChildren(...hub.totals.map(([label, number]) => h("div", {}, h("dd", {}, number), h("dt", {}, label))));
     tell(moreRooms, hub.more);
     hint.hidden = !hub.hint;
-    hint.replaceChildren(...prose(hub.hint), ...(hub.teaches ? LESSONS.flatMap(([head, code]) => [h("div", { class: "kit-hub-lesson-head" }, head), h("pre", { class: "kit-hub-lesson" }, code)]) : []));
-    panel.classList.toggle("kit-hub-empty", Boolean(hub.hint));
+    hint.replaceChildren(...prose(hub.hint));
+    lessons.hidden = !hub.teaches;
+    panel.classList.toggle("kit-hub-teaches", hub.teaches);
   }
 
   function showRoom(room) {

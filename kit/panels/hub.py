@@ -167,7 +167,7 @@ class HubPanel(Panel):
             rooms[-1] = chosen
         members = self._members_of(chosen)
         return {
-            "hub": header_of(seen, more_rooms=len(seen.rooms) - len(rooms)),
+            "hub": header_of(seen, more_rooms=len(seen.rooms) - len(rooms), nobody=not members),
             "rooms": [room_row(room, chosen=room.name == self._chosen) for room in rooms],
             "room": summary_of(self._chosen, chosen, shown=sum(not row["gone"] for row in members)),
             "members": members,

@@ -19,8 +19,8 @@ _AWAY = "The broker cannot be reached. The hub tries again and again, and what i
 _DETAIL_CHARACTERS = 300
 
 
-def header_of(hub: HubStatistics, *, more_rooms: int) -> dict[str, Any]:
-    """The hub's broker, its totals, and what to do when there is nothing to see."""
+def header_of(hub: HubStatistics, *, more_rooms: int, nobody: bool) -> dict[str, Any]:
+    """The hub's broker, its totals, and what to do when there is nothing to see: no room, and ``nobody`` who was in the chosen one."""
     totals = {"published": hub.published, "received": hub.received, "dropped": hub.dropped, "gaps": hub.gaps}
     troubles = {"failed": hub.failed, "disconnected": hub.disconnected, "aborted": hub.aborted, "not understood": hub.poison, "reconnects": hub.reconnects}
     totals |= {label: count for label, count in troubles.items() if count}
@@ -34,7 +34,7 @@ def header_of(hub: HubStatistics, *, more_rooms: int) -> dict[str, Any]:
         "count": _counted(len(hub.rooms), "room"),
         "more": f'{_counted(more_rooms, "more room")} not in this list: panel.choose("name") shows any.' if more_rooms else "",
         "hint": "" if hub.rooms else _NOT_OPEN if hub.state == "closed" else _NOBODY_NOW if used else _NOBODY,
-        "teaches": not hub.rooms and hub.state != "closed" and not used,
+        "teaches": not hub.rooms and nobody,
     }
 
 

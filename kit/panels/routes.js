@@ -131,7 +131,7 @@ function dependencyElement(dependency) {
 function routeForm(route, draft, id, connect) {
   const fields = new Map(route.parameters.map((parameter) => [parameter.name, parameterField(parameter, draft.values[parameter.name] ?? "", `${id}-${parameter.name}`)]));
   const name = textField("Client", "the next free name", draft.name, `${id}-client`);
-  const subprotocols = textField("Subprotocols", "none, or: chat.v1, chat.v2", draft.subprotocols, `${id}-subprotocols`);
+  const subprotocols = textField("Subprotocols", "chat.v1, chat.v2", draft.subprotocols, `${id}-subprotocols`);
   const anyway = h("input", { type: "checkbox", id: `${id}-anyway` });
   const anywayLabel = h("label", { class: "kit-anyway", hidden: true }, anyway, " Send it anyway, to see the server's own refusal");
   const said = h("div", { class: "kit-route-said", role: "status" });

@@ -1,7 +1,7 @@
 // Of SequencePanel's front end: one SVG group for each event, which holds its arrow or note, its words, and the surface that takes clicks.
 
 const SVG = "http://www.w3.org/2000/svg";
-const BAR = 5; // half a handler's bar
+const NAME_MOST = 56; // the height of an upright name
 
 /** An SVG element; strings become text, never markup. */
 function s(tag, attributes = {}, ...children) {
@@ -27,7 +27,7 @@ function line(x1, y1, x2, y2, kind = "") {
 
 /** Where an arrow begins and ends, and whether it got there. */
 export function arrowOf(row, lane, place, grid, yOf) {
-  const clientX = grid.client(place), handlerX = grid.handler(place) - BAR;
+  const clientX = grid.client(place), handlerX = grid.handler(place) - grid.bar;
   const server = row.wire ?? row.handler, client = row.client;
   if (row.way === "up") {
     const begins = client ?? server, arrives = row.wire ?? (lane?.served ? row.handler : begins);
@@ -41,12 +41,13 @@ export function arrowOf(row, lane, place, grid, yOf) {
 /**
  * An event's words on a ground of their own, within `from` and `to`: in the middle of the diagram if they fit there, else as
  * far to the right as they may go; `side` puts them at one edge. Payload and what is said about it share the room,
- * and where it is too little for both while something waits, the waiting has it all.
+ * and where it is too little for both while something waits, the waiting has it all. What is `spare` is said only beside a whole label.
  */
-function words({ label, extra, waits, tone }, side, from, to, y, { grid, measure }) {
+function words({ label, extra, waits, spare, tone }, side, from, to, y, { grid, measure }) {
   const room = to - from, least = Math.min(measure(label), 90, room * 0.6);
   const alone = waits && room - measure(` · ${extra}`) < 40; // what waits still is said before what it is
-  const tail = !extra ? "" : alone ? elided(extra, room, measure) : elided(` · ${extra}`, room - least, measure);
+  const none = !extra || (spare && measure(`${label} · ${extra}`) > room);
+  const tail = none ? "" : alone ? elided(extra, room, measure) : elided(` · ${extra}`, room - least, measure);
   const head = alone ? "" : elided(label, room - measure(tail), measure), wide = measure(head) + measure(tail);
   const middle = Math.max(from, Math.min((grid.left + grid.right - wide) / 2, to - wide));
   const x = side === "left" ? from : side === "right" ? to - wide : middle;
@@ -70,15 +71,15 @@ function drawArrow(row, lane, place, view) {
   const extra = [whoWords(row, lane), row.waits === "client" ? "" : waiting].filter(Boolean).join(", "); // what is unread is said once, in its box
   const y = Math.min(Math.max((arrow.y1 + arrow.y2) / 2, y0), y0 + (steep ? 0 : 6));
   const side = steep ? { up: "left", down: "right" }[row.way] : "middle";
-  return [...parts, ...words({ label: row.label, extra, waits, tone: row.tone === "bad" ? "bad" : "" }, side, view.beside(place, y), grid.right, y, view)];
+  return [...parts, ...words({ label: row.label, extra, waits, spare: row.kind !== "message", tone: row.tone === "bad" ? "bad" : "" }, side, view.beside(place, y), grid.right, y, view)];
 }
 
 /** Boxes for what waits at the handler: a message that nobody has received, a send that uvicorn has not written. */
 function drawWaiting(row, place, { grid, yOf, now }) {
-  const edge = grid.handler(place) - BAR;
+  const edge = grid.handler(place) - grid.bar;
   const box = (x, width, from, to, kind) => (to - from < WORTH_SAYING / 5 ? [] : [s("rect", { class: kind, x, width, y: yOf(from), height: Math.max(3, yOf(to) - yOf(from)), rx: 3 })]);
   if (row.way === "up" && row.wire !== undefined && (row.waits === "handler" || row.handler !== undefined)) return box(edge - 11, 9, row.wire, row.handler ?? now, "kit-seq-box");
-  if (row.way === "down" && row.handler !== undefined && (row.waits === "wire" || row.wire !== undefined)) return box(edge, 2 * BAR, row.handler, row.wire ?? now, "kit-seq-sending");
+  if (row.way === "down" && row.handler !== undefined && (row.waits === "wire" || row.wire !== undefined)) return box(edge, 2 * grid.bar, row.handler, row.wire ?? now, "kit-seq-sending");
   return [];
 }
 
@@ -105,7 +106,7 @@ function drawLanes(lanes, picture, grid) {
     parts.push(s("line", { class: `kit-seq-lane ${own}`, x1: bar, x2: bar, y1: Math.max(0, from - 8), y2: lane.handlerEnd === undefined && lane.clientEnd === undefined ? floor : Math.max(until, yOf(lane.handlerEnd ?? 0)) }));
     if (lane.handlerFrom === undefined) return;
     const begins = yOf(lane.handlerFrom), ends = lane.handlerEnd === undefined ? floor : yOf(lane.handlerEnd);
-    parts.push(s("rect", { class: `kit-seq-bar ${own}`, x: bar - BAR, width: 2 * BAR, y: begins, height: Math.max(4, ends - begins), rx: 3 }));
+    parts.push(s("rect", { class: `kit-seq-bar ${own}`, x: bar - grid.bar, width: 2 * grid.bar, y: begins, height: Math.max(4, ends - begins), rx: 3 }));
   });
   return parts;
 }
@@ -122,43 +123,69 @@ export function unreadOf(rows, places, now) {
 }
 
 function boxWidth(grid) {
-  return Math.min(grid.lane - 6, 72);
+  return Math.min(grid.lane - (grid.tight ? 2 : 6), 72);
+}
+
+function unreadBox({ place, from }, picture, grid) {
+  const width = boxWidth(grid), upright = width < 60, y = heightOf(picture, from);
+  return { x: grid.client(place) - width / 2, y, width, height: Math.max(upright ? 100 : 40, picture.bottom - y), upright };
 }
 
 function drawUnread(unread, picture, grid) {
-  return unread.map(({ n, place, from, size }) => {
-    const width = boxWidth(grid), x = grid.client(place) - width / 2, y = heightOf(picture, from);
-    const upright = width < 60, room = upright ? 100 : 40, height = Math.max(room, picture.bottom - y), middle = y + height - (upright ? 52 : 22);
-    const turned = upright ? `rotate(-90 ${x + width / 2} ${middle})` : null;
-    const word = (down, text) => s("text", { x: x + width / 2, y: middle + down, "text-anchor": "middle", transform: turned }, text);
-    return s(
-      "g",
-      { class: `kit-seq-unread kit-c${colourOf(n)}` },
-      s("rect", { x, y, width, height, rx: 5 }),
-      ...(upright ? [word(4, `${humanBytes(size)} unread`)] : [word(0, humanBytes(size)), word(14, "unread")]),
-    );
+  return unread.map((one) => {
+    const { x, y, width, height } = unreadBox(one, picture, grid);
+    return s("rect", { class: "kit-seq-box", x, y, width, height, rx: 5 });
   });
 }
 
-/** Where quiet time is cut out: all that runs on is torn there, and the margin says for how long nothing happened. */
-function drawCuts(picture, grid, top, bottom) {
-  const seen = picture.cuts.filter(({ y }) => y > top && y < bottom);
-  return seen.flatMap(({ y, seconds }) => [
-    s("rect", { class: "kit-seq-tear", x: grid.gutter, y: y - 2.5, width: grid.width - grid.gutter, height: 5 }),
-    seconds >= 0.1 ? s("text", { class: "kit-seq-cut", x: 8, y: y + 4 }, `⋮ ${duration(seconds)}`) : "",
-  ]);
+/** The words of those boxes, on a ground of their own, because arrows to other clients cross the boxes. */
+function drawUnreadWords(unread, picture, grid) {
+  return unread.map((one) => {
+    const { x, y, width, height, upright } = unreadBox(one, picture, grid), half = upright ? 48 : 17, middle = y + height - half - 4;
+    const word = (down, text) => s("text", { x: x + width / 2, y: middle + down, "text-anchor": "middle", transform: upright ? `rotate(-90 ${x + width / 2} ${middle})` : null }, text);
+    const lines = upright ? [word(4, `${humanBytes(one.size)} unread`)] : [word(-3, humanBytes(one.size)), word(11, "unread")];
+    return s("g", { class: "kit-seq-unread" }, s("rect", { x: x + 1, y: middle - half, width: width - 2, height: 2 * half }), ...lines);
+  });
 }
 
-/** The names above the lanes. Where they have no room, the clients or the handlers together have one word for them all. */
-function headings(lanes, grid, measure) {
-  const cell = (x, lane, role, name, says, below) =>
-    h("div", { class: `kit-seq-name kit-c${colourOf(lane.n)}${grid.stacked ? " kit-stacked" : ""}`, style: `left:${x - grid.lane / 2}px;width:${grid.lane}px`, title: says, role: "listitem", "aria-label": role }, badge(lane.n), h("span", {}, name, name && below ? h("small", {}, below) : ""));
-  const caption = (words, x) => h("div", { class: "kit-seq-caption", "aria-hidden": "true", style: `left:${x - grid.lane / 2}px;width:${grid.lane * lanes.length}px` }, words);
-  const named = !grid.narrow || lanes.every(({ name }) => measure(name) <= grid.lane + 2); // they are set smaller than what is measured
+/** Where quiet time is cut out, all that runs on is torn. */
+function drawCuts(picture, grid, top, bottom) {
+  const seen = picture.cuts.filter(({ y }) => y > top && y < bottom);
+  return seen.map(({ y }) => s("rect", { class: "kit-seq-tear", x: grid.gutter, y: y - 2.5, width: grid.width - grid.gutter, height: 5 }));
+}
+
+/** The margin: the moments of `events`, as [at, y], and for how long nothing happened where quiet time is cut out. */
+function drawTimes(events, picture, scale, top, bottom) {
+  const quiet = picture.cuts.filter(({ y, seconds }) => y > top && y < bottom && seconds >= 0.1);
   return [
-    ...lanes.map((lane, place) => cell(grid.client(place), lane, lane.name, named ? lane.name : "", `${lane.name}, connection ${lane.n}, ${lane.path}`)),
+    ...events.map(([at, y]) => s("text", { class: "kit-seq-time", x: 6, y: y + 4 }, moment(at, scale))),
+    ...quiet.map(({ y, seconds }) => s("text", { class: "kit-seq-cut", x: 6, y: y + 4 }, `⋮ ${duration(seconds)}`)),
+  ];
+}
+
+/** How much of a lane's width a name would need: it is set smaller than what is measured. */
+function tooWide(lanes, grid, measure) {
+  return grid.narrow && lanes.some(({ name }) => measure(name) > grid.lane + 2);
+}
+
+/** The height of the names above the lanes; those of clients stand upright where they are wider than their lanes. */
+function headingsHeight(lanes, grid, measure) {
+  if (!lanes.length) return 0;
+  if (!grid.stacked) return 32;
+  if (tooWide(lanes, grid, measure)) return 33 + Math.min(NAME_MOST, Math.max(...lanes.map(({ name }) => measure(name))));
+  return grid.narrow || !lanes.some((lane) => lane.process) ? 44 : 58;
+}
+
+/** The names above the lanes. Where they have no room, the clients' stand upright, and the handlers have one word for them all. */
+function headings(lanes, grid, measure) {
+  const upright = tooWide(lanes, grid, measure), kinds = [grid.stacked && " kit-stacked", grid.tight && " kit-tight"].filter(Boolean).join("");
+  const cell = (x, lane, role, name, says, below) =>
+    h("div", { class: `kit-seq-name kit-c${colourOf(lane.n)}${kinds}${upright && role === lane.name ? " kit-upright" : ""}`, style: `left:${x - grid.lane / 2}px;width:${grid.lane}px`, title: says, role: "listitem", "aria-label": role }, badge(lane.n), h("span", {}, name, name && below ? h("small", {}, below) : ""));
+  const caption = (words, x) => h("div", { class: "kit-seq-caption", "aria-hidden": "true", style: `left:${x - grid.lane / 2}px;width:${grid.lane * lanes.length}px` }, words);
+  return [
+    ...lanes.map((lane, place) => cell(grid.client(place), lane, lane.name, lane.name, `${lane.name}, connection ${lane.n}, ${lane.path}`)),
     ...lanes.map((lane, place) => cell(grid.handler(place), lane, handlerName(lane), grid.narrow ? "" : `handler ${lane.n}`, [`the handler of ${lane.name}, connection ${lane.n}`, lane.process].filter(Boolean).join(", "), lane.process)),
-    ...(named || !lanes.length ? [] : [caption("clients", grid.client(0))]),
+    h("div", { class: "kit-seq-corner", "aria-hidden": "true", style: `width:${grid.gutter}px` }),
     ...(grid.narrow && lanes.length ? [caption("handlers", grid.handler(0))] : []),
   ];
 }

@@ -23,9 +23,10 @@ function render({ model, el }) {
   const pause = h("button", { ...local, class: "kit-button kit-pause", "aria-pressed": "false", title: "Hold what is new back" }, "Pause");
   const clear = h("button", { ...local, class: "kit-button kit-clear", title: "Clear this diagram" }, "Clear");
   const names = h("div", { class: "kit-seq-names", role: "list", "aria-label": "Lanes" });
-  const layers = Object.fromEntries(["lanes", "cuts", "unread", "lines"].map((name) => [name, s("g", { "aria-hidden": name === "lines" ? null : "true" })]));
+  const layers = Object.fromEntries(["lanes", "cuts", "unread", "lines", "words"].map((name) => [name, s("g", { "aria-hidden": name === "lines" ? null : "true" })]));
   const svg = s("svg", { role: "presentation" }, ...Object.values(layers));
-  const canvas = h("div", { class: "kit-seq-canvas" }, names, svg);
+  const times = s("svg", { class: "kit-seq-times", "aria-hidden": "true" });
+  const canvas = h("div", { class: "kit-seq-canvas" }, names, times, svg);
   const empty = h("div", { class: "kit-empty" }, "Connect a client and say something: each message is drawn here as an arrow, from its client’s lane to the handler or back.");
   const earlier = h("div", { class: "kit-note", hidden: true });
   const scroller = h("div", { class: "kit-seq-scroll", role: "log", tabindex: "0", "aria-label": "Sequence of events", "data-lm-suppress-shortcuts": "true" }, canvas, empty);
@@ -52,7 +53,7 @@ function render({ model, el }) {
     }
     return widths.get(text);
   };
-  const headHeight = () => (!shown.length ? 0 : !grid.stacked ? 32 : grid.narrow || !shown.some((lane) => lane.process) ? 44 : 58);
+  const headHeight = () => headingsHeight(shown, grid, measure);
 
   /** What is to be seen changed: lay it all out anew, at most once a frame. */
   const change = () => {
@@ -88,7 +89,7 @@ function render({ model, el }) {
     const at = now(), waiting = chosen.some((row) => row.waits);
     picture = layout(chosen, SCALES[scale], waiting ? at : null);
     unread = unreadOf(chosen, places, at);
-    grid = columns(shown.length, scroller.clientWidth || 600);
+    grid = columns(shown.length, scroller.clientWidth || 600, String(shown.at(-1)?.n ?? 1).length);
     pen.font = `12px ${getComputedStyle(panel).fontFamily}`;
     frame(chosenLanes, pingCount);
     if (following) scroller.scrollTop = scroller.scrollHeight;
@@ -101,12 +102,17 @@ function render({ model, el }) {
     canvas.style.height = `${headHeight() + picture.height}px`;
     svg.setAttribute("width", grid.width);
     svg.setAttribute("height", picture.height);
+    times.setAttribute("width", grid.gutter);
+    times.setAttribute("height", picture.height);
+    times.style.marginBottom = `${-picture.height}px`;
+    canvas.classList.toggle("kit-seq-wide", grid.width > scroller.clientWidth);
     names.style.height = `${headHeight()}px`;
     const heads = JSON.stringify([shown.map(({ n, name, process }) => [n, name, process]), grid.width]);
     if (heads !== headed) names.replaceChildren(...headings(shown, grid, measure));
     headed = heads;
     layers.lanes.replaceChildren(...drawLanes(shown, picture, grid));
     layers.unread.replaceChildren(...drawUnread(unread, picture, grid));
+    layers.words.replaceChildren(...drawUnreadWords(unread, picture, grid));
     empty.hidden = shown.length > 0;
     names.hidden = !shown.length;
     canvas.style.minHeight = shown.length ? "" : "0";
@@ -148,6 +154,8 @@ function render({ model, el }) {
     }
     fresh.clear();
     layers.cuts.replaceChildren(...drawCuts(picture, grid, top, bottom));
+    const timed = wantedIndexes.filter((index) => picture.timed[index]).map((index) => [chosen[index].at, picture.starts[index]]);
+    times.replaceChildren(...drawTimes(timed, picture, scale, top, bottom));
     if (focusWanted) drawn.get(selected)?.group.focus({ preventScroll: true });
     focusWanted = false;
   }
@@ -163,7 +171,7 @@ function render({ model, el }) {
 
   function eventElement(row, index, view, isNew) {
     const y0 = picture.starts[index], lane = lanes.get(row.n), place = places.get(row.n);
-    const about = [row.rev, y0, picture.ends[index], grid.width, grid.lane, place, lane?.name, scale, row.waits ? view.now.toFixed(1) + picture.bottom : "", row.key === selected, row.key === opened, picture.timed[index]].join();
+    const about = [row.rev, y0, picture.ends[index], grid.width, grid.lane, place, lane?.name, scale, row.waits ? view.now.toFixed(1) + picture.bottom : "", row.key === selected, row.key === opened].join();
     const known = drawn.get(row.key);
     if (known?.about === about) return known.group;
     const group = known?.group ?? s("g");
@@ -171,16 +179,16 @@ function render({ model, el }) {
     const tone = row.tone ? ` kit-seq-${row.tone}` : "";
     group.setAttribute("class", `kit-seq-event kit-c${colourOf(row.n)}${tone}${isNew ? " kit-seq-new" : ""}${row.key === opened ? " kit-seq-open" : ""}`);
     group.setAttribute("role", row.way === "divider" ? "note" : "button");
-    group.setAttribute("aria-label", spoken(row, lane, view.now));
+    const said = spoken(row, lane, view.now);
+    group.setAttribute("aria-label", said);
     if (row.way !== "divider") {
       group.setAttribute("tabindex", row.key === selected ? "0" : "-1");
       group.setAttribute("aria-expanded", String(row.key === opened));
     }
     group.dataset.key = row.key;
     const hit = s("rect", { class: "kit-seq-hit", x: 2, y: y0 - ROW / 2, width: grid.width - 4, height: ROW, rx: 4 });
-    const time = picture.timed[index] ? s("text", { class: "kit-seq-time", x: 8, y: y0 + 4 }, moment(row.at, scale)) : "";
     const drawing = row.way === "divider" ? drawDivider(row, shownView) : row.way === "here" ? drawNote(row, lane, place, shownView) : drawArrow(row, lane, place, shownView);
-    group.replaceChildren(hit, ...drawing, time);
+    group.replaceChildren(s("title", {}, said), hit, ...drawing);
     drawn.set(row.key, { group, about });
     return group;
   }

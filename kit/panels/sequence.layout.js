@@ -94,15 +94,19 @@ function lowest(sorted, least) {
   return low;
 }
 
-/** The columns of a diagram: clients on the left, handlers on the right, and between them room for words. */
-export function columns(count, width) {
-  const lanes = Math.max(1, count), gutter = width < 500 ? 52 : 60, pad = 8;
-  const words = width < 480 ? 112 : width < 760 ? 150 : 200;
-  const lane = Math.max(24, Math.min(132, (width - gutter - pad - words) / (2 * lanes)));
+/**
+ * The columns of a diagram: clients on the left, handlers on the right, and between them room for words. Lanes are as narrow as
+ * their numbers allow before the diagram becomes wider than its panel; `digits` is how many the longest number has.
+ */
+export function columns(count, width, digits = 1) {
+  const lanes = Math.max(1, count), gutter = width < 500 ? 50 : 60, pad = width < 500 ? 5 : 8;
+  const words = width < 480 ? 112 : width < 760 ? 150 : 200, least = 6 * Math.max(2, digits);
+  const lane = Math.max(least, Math.min(132, (width - gutter - pad - words) / (2 * lanes)));
   const whole = Math.max(width, gutter + pad + words + 2 * lanes * lane);
   const rightFrom = whole - pad - lanes * lane;
   const client = (place) => gutter + lane * (place + 0.5), handler = (place) => rightFrom + lane * (place + 0.5);
-  return { gutter, lane, width: whole, client, handler, left: client(lanes - 1) + 12, right: handler(0) - 20, stacked: lane < 84, narrow: lane < 56 };
+  const kind = { stacked: lane < 84, narrow: lane < 56, tight: lane < 21, bar: lane < 21 ? 4 : 5 }; // half a handler's bar
+  return { gutter, lane, width: whole, client, handler, left: client(lanes - 1) + 12, right: handler(0) - 20, ...kind };
 }
 
 /** Whether a lane's ends are both gone. */

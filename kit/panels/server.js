@@ -10,7 +10,7 @@ function render({ model, el }) {
     h("thead", {}, h("tr", {}, ...["", "client", "application", ""].map((title) => h("th", { scope: "col" }, title)))),
     body,
   );
-  const nobody = h("div", { class: "kit-empty" }, "Nobody is connected yet. Press Connect in a chat panel, or run await connect(server, \"/ws\").");
+  const nobody = h("div", { class: "kit-empty" }, ...prose('Nobody is connected yet. Press Connect in a chat panel, or run `await connect(server, "/ws")`.'));
   const log = scrollingLog("Server log", "What the handlers receive, send and print appears here.");
   const panel = h(
     "section",
@@ -40,7 +40,7 @@ function render({ model, el }) {
   function showState(state) {
     header.replaceChildren(
       h("strong", {}, state.name),
-      h("code", { class: "kit-address" }, state.url),
+      h("code", { class: "kit-address" }, h("span", { class: "kit-scheme" }, "http://"), state.url.replace(/^http:\/\//, "")),
       h("span", { class: "kit-spring" }),
       h("span", { role: "status" }, pill(state.pill, state.tone)),
       pill(state.count, "muted"),
@@ -87,7 +87,7 @@ function same(one, other) {
 /** A connection's row and, below it when it is opened, why it ended, from both sides. */
 export function connectionElements(row, table, toggle) {
   const elements = [connectionElement(row, table !== undefined, toggle)];
-  if (table && row.pill) elements.push(h("tr", { class: "kit-explained" }, h("td", { colspan: "4" }, h("p", {}, ...prose(row.told)), table.length ? evidenceList(table) : null)));
+  if (table && row.pill) elements.push(h("tr", { class: "kit-explained" }, h("td", { colspan: "4" }, h("p", {}, ...prose(row.told)), row.states ? h("p", {}, ...prose(row.states)) : null, table.length ? evidenceList(table) : null)));
   return elements;
 }
 
@@ -98,8 +98,8 @@ export function connectionElement(row, open, toggle) {
     "tr",
     { title: row.why || `${row.name} ${row.path}` },
     h("th", { scope: "row" }, badge(row.number), " ", name, " ", h("code", { class: "kit-path" }, row.path), row.process ? h("span", { class: "kit-process" }, ` ${row.process}`) : ""),
-    h("td", { class: stateClass(row.client) }, row.client),
-    h("td", { class: stateClass(row.application) }, row.application),
+    h("td", { class: stateClass(row.client), title: row.states }, row.client),
+    h("td", { class: stateClass(row.application), title: row.states }, row.application),
     h("td", {}, row.pill ? endButton(row, open, toggle) : ""),
   );
 }

@@ -125,14 +125,40 @@ def _connection_row(connection: Connection) -> dict[str, Any]:
         "stranger": connection.name == "stranger",
         "path": visible(connection.path),
         "process": visible(connection.process or ""),
-        "client": connection.client_state or "–",
-        "application": connection.application_state or "–",
+        "client": _state_words(connection, connection.client_state),
+        "application": _state_words(connection, connection.application_state),
+        "states": _why_they_stay(connection),
         "pill": explanation.pill if explanation else "",
         "tone": explanation.severity if explanation else "good",
         "why": visible(str(explanation)) if explanation else "",
         "told": visible(f"{explanation.headline}. {explanation.sentence}") if explanation else "",
         "settled": settled(connection),
     }
+
+
+def _state_words(connection: Connection, state: str | None) -> str:
+    """A state as Starlette has it; beside a connection that has ended, one that speaks of life is told as what it was."""
+    if state in (None, "DISCONNECTED") or not _has_ended(connection):
+        return state or "–"
+    return f"{'was' if _handler_is_over(connection) else 'still'} {state}"
+
+
+def _why_they_stay(connection: Connection) -> str:
+    """Why a state is not DISCONNECTED although the connection has ended: Starlette's states are moved by the handler's own calls."""
+    if not _has_ended(connection):
+        return ""
+    yet = "" if _handler_is_over(connection) else " yet"
+    client, application = connection.client_state, connection.application_state
+    stays = []
+    if client not in (None, "DISCONNECTED"):
+        stays.append(f"`client_state` stays {client}: only what the handler receives moves it, and it has received no disconnect{yet}.")
+    if application not in (None, "DISCONNECTED"):
+        stays.append(f"`application_state` stays {application}: only what the handler sends moves it, and it has sent no close{yet}.")
+    return " ".join(stays)
+
+
+def _handler_is_over(connection: Connection) -> bool:
+    return bool(connection.handler_returned or connection.handler_error or connection.process_ended)
 
 
 def _has_ended(connection: Connection) -> bool:

@@ -183,7 +183,7 @@ function connectView(model, el, panel, onMessage) {
  */
 function scrollingLog(label, emptyText, { controls = true } = {}) {
   const list = h("div", { class: "kit-rows", role: "log", "aria-label": label, tabindex: "0" });
-  const empty = h("div", { class: "kit-empty" }, emptyText);
+  const empty = h("div", { class: "kit-empty" }, ...prose(emptyText));
   list.append(empty);
   const rows = new Map();
   let held = null; // while paused: what to put, by key

@@ -134,7 +134,7 @@ function render({ model, el }) {
   const middle = h("div", { role: "group", "aria-label": "State machines" });
   const legend = h("div", { class: "kit-legend" });
   const calls = h("div", { class: "kit-handler-calls", role: "group", "aria-label": "The handler's calls" });
-  const log = scrollingLog("Calls and results", "Nothing was done yet. Press Connect, or run await stage.connect(). Then try any call: the illegal ones show their error here.");
+  const log = scrollingLog("Calls and results", "Nothing was done yet. Press Connect, or run `await stage.connect()`. Then try any call: the illegal ones show their error here.");
   const panel = h(
     "section",
     { class: "kit-panel kit-state-panel", "aria-label": model.get("title") },

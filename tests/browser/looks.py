@@ -8,7 +8,8 @@ __all__ = ["faint_texts", "panels_that_overflow"]
 
 # WCAG 2.2 §1.4.3: the contrast of each visible text with what is painted behind it, opacity included; disabled controls are exempt.
 _FAINT = """async (least) => {
-  await Promise.all(document.getAnimations().map((animation) => animation.finished.catch(() => null)));
+  const moving = () => document.getAnimations().filter((animation) => animation.playState === "running");
+  for (let rounds = 20; rounds && moving().length; rounds -= 1) await Promise.all(moving().map((animation) => animation.finished.catch(() => null)));
   const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
   const rgba = (colour) => {
     canvas.clearRect(0, 0, 1, 1);
@@ -41,7 +42,7 @@ _FAINT = """async (least) => {
   };
   const found = new Map();
   const look = (element, colour, words) => {
-    if (element.matches(":disabled, [aria-disabled='true']") || !element.checkVisibility({ visibilityProperty: true })) return;
+    if (element.matches(":disabled, [aria-disabled='true']") || !element.checkVisibility({ visibilityProperty: true, opacityProperty: true })) return;
     const ratio = contrast(element, colour);
     const name = `${element.tagName.toLowerCase()}.${element.className} in ${element.parentElement.className}`;
     if (ratio < least && !found.has(name)) found.set(name, `${ratio.toFixed(2)} : 1 for “${words.trim().slice(0, 40)}” (${name})`);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from playwright.async_api import Locator, expect
 
@@ -30,6 +32,11 @@ ben = await connect(server, "/ws/lobby/Ben", name="Ben")
 fay = await connect(server, "/ws/garden/Fay", name="Fay")
 await ana.send_text("hello")
 await ben.receive_text()"""
+LONG_NAMES = """long = await connect(server, "/ws/lobby-of-the-old-hotel/sleeper-of-the-third-row", name="long")
+sleeper = await hub.subscribe("lobby-of-the-old-hotel", policy="drop_oldest").__aenter__()"""
+CUT = """(panel) => [...panel.querySelectorAll('tbody :is(th, td, button)')]
+  .filter((cell) => cell.scrollWidth > cell.clientWidth + 1)
+  .map((cell) => cell.textContent)"""
 SLOW = """archive = await hub.subscribe("lobby", policy="drop_oldest", queue=20).__aenter__()
 slow = await hub.subscribe("lobby").__aenter__()
 full = await hub.subscribe("lobby").__aenter__()
@@ -87,8 +94,12 @@ async def test_it_is_readable_in_both_themes_and_fits_a_narrow_window(open_noteb
         await notebook.execute(JOIN)
         await notebook.execute(SLOW)
         await expect(panel_of(notebook)).to_contain_text("too slow: 40 messages")
-        for width in (1000, 700, 520):
+        await notebook.execute(LONG_NAMES)
+        for width, room in itertools.product((1000, 820, 700, 520), ("lobby", "lobby-of-the-old-hotel")):
             await notebook.page.set_viewport_size({"width": width, "height": 1000})
+            await panel_of(notebook).get_by_role("button", name=room, exact=True).click()
+            await expect(panel_of(notebook).get_by_role("region", name="The chosen room")).to_contain_text(f"Who is in {room}")
+            assert await panel_of(notebook).evaluate(CUT) == [], f"nothing is cut at {width} px"
             assert await faint_texts(notebook.page) == []
             assert await panels_that_overflow(notebook.page) == []
         await notebook.page.set_viewport_size({"width": 1000, "height": 1000})

@@ -43,6 +43,35 @@ for number in range(6_000):
     record(f"number {number}", number)
 panel = """,
 )
+BROADCAST = """
+from fastapi import FastAPI, WebSocket
+from kit import BothSides, connect, serve
+app, active, room = FastAPI(), [], []
+
+@app.websocket("/ws")
+async def chat(websocket: WebSocket):
+    await websocket.accept()
+    active.append(websocket)
+    async for text in websocket.iter_text():
+        for member in active:
+            await member.send_text(f"Somebody says: {text}")
+
+server = await serve(app, port=0)
+names = ["Ana", "Ben", "Cleo", "Dan", "Eva", "Fritz", "Gita", "Hugo"]
+BothSides(server, "/ws", clients=["page"])
+"""
+JOINED = """
+room += [await connect(server, "/ws", name=name) for name in names[len(room):{count}]]
+await room[0].send_text("hello to everybody in the room")
+for client in room:
+    await client.receive_text()
+"""
+SIDEWAYS = """(box) => {
+  box.dispatchEvent(new WheelEvent("wheel"));
+  box.scrollTo(10_000, 0);
+  const left = (selector) => box.querySelector(selector).getBoundingClientRect().left - box.getBoundingClientRect().left;
+  return [box.scrollWidth - box.clientWidth, left(".kit-seq-times"), left(".kit-seq-corner"), box.scrollLeft];
+}"""
 EDGES = "(cells) => cells.map((cell) => cell.getBoundingClientRect()).map(({ left, right }) => [left, right])"
 SCROLL_UP = """async () => {
   const box = document.querySelector("[role=log][aria-label='Sequence of events']"), seen = [];
@@ -190,6 +219,27 @@ async def test_what_waits_says_for_how_long_and_what_ended_can_be_folded(open_no
         await expect(lanes_of(notebook)).to_have_count(8)
         await notebook.execute("await flood.abort()")
         await expect(event(notebook, "Eve to handler 4: dropped, no Close frame")).to_have_count(1)
+        assert notebook.page_errors == []
+
+
+async def test_a_broadcast_to_five_fits_beside_the_other_views_and_to_eight_keeps_its_times_in_sight(open_notebook: OpenNotebook) -> None:
+    async with open_notebook(BROADCAST) as notebook:
+        await notebook.run_all()
+        await notebook.execute(JOINED.format(count=5))
+        await expect(event(notebook, "handler 5 to Eva: text “Somebody says: hello")).to_have_count(1)
+        assert (await panel_of(notebook).bounding_box())["width"] < 340
+        assert await log_of(notebook).evaluate("(box) => box.scrollWidth - box.clientWidth") <= 0
+        clients = lanes_of(notebook).filter(has_not_text="handler")
+        await expect(clients).to_have_text(["1Ana", "2Ben", "3Cleo", "4Dan", "5Eva", *"12345"])
+        label = log_of(notebook).locator(".kit-seq-label").last
+        assert len(await label.text_content()) > 10, "enough of a message to know it"
+        await expect(event(notebook, "handler 5 to Eva: text").locator("title")).to_have_text(re.compile("hello to everybody in the room"))
+        await notebook.execute(JOINED.format(count=8))
+        await expect(lanes_of(notebook)).to_have_count(16)
+        beyond, times, corner, scrolled = await log_of(notebook).evaluate(SIDEWAYS)
+        assert 0 < beyond == scrolled
+        assert (times, corner) == (0, 0)
+        assert await panels_that_overflow(notebook.page) == []
         assert notebook.page_errors == []
 
 

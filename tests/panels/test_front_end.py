@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,7 +17,8 @@ from kit.panels import base
 from kit.panels.base import front_end
 from kit.printable import human_bytes
 
-NAMES = sorted(path.stem for path in Path(base.__file__).parent.glob("*.js") if path.stem != "shared" and "." not in path.stem)
+HERE = Path(base.__file__).parent
+NAMES = sorted(path.stem for path in HERE.glob("*.js") if path.stem != "shared" and "." not in path.stem)
 
 # As much of a document as the helpers need: elements with attributes, text and children; markup is not even possible.
 _DOCUMENT = """
@@ -63,6 +66,19 @@ def run(node_path: str, tmp_path: Path) -> Any:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_module_has_a_render_and_touches_nothing_when_imported(run: Any, name: str) -> None:
     assert run(name, "[typeof kit.default.render, kit.default.render.length]") == ["function", 1]
+
+
+def styled_everywhere(name: str) -> set[str]:
+    """The classes that a panel's own CSS styles wherever they are: a page has the CSS of all its panels. A tone says how, not what."""
+    own = re.sub(r"/\*.*?\*/", "", (HERE / f"{name}.css").read_text("utf-8"), flags=re.DOTALL)
+    selectors = [selector.strip() for rule in re.findall(r"([^{}]+){", own) for selector in re.split(r",(?![^(]*\))", rule)]
+    return {found for selector in selectors if not re.search(r"kit-\w+-panel", selector) for found in re.findall(r"\.(kit-(?!tone-)[\w-]+)", selector)}
+
+
+@pytest.mark.parametrize(("one", "other"), [*itertools.combinations(NAMES, 2)])
+def test_no_panel_styles_what_another_has_under_the_same_name(one: str, other: str) -> None:
+    of_all = set(re.findall(r"\.(kit-[\w-]+)", (HERE / "shared.css").read_text("utf-8")))
+    assert (styled_everywhere(one) & styled_everywhere(other)) - of_all == set()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -21,6 +21,7 @@ ROW = {
     "tone": "good",
     "why": "4000. Gone. Call.",
     "told": "4000. `Gone`.",
+    "states": "`client_state` stays CONNECTED.",
 }
 
 
@@ -63,10 +64,10 @@ def test_a_row_that_has_ended_is_opened_by_its_pill_and_shows_sentence_and_table
       return [closed.length, button, asked, waiting[1].text, opened[1], opened[0].children.at(-1).children[0]];
     }})()"""
     count, button, asked, waiting, opened, pressed = run("server", script)
-    assert (count, asked, waiting) == (1, [3], "4000. Gone.")
+    assert (count, asked, waiting) == (1, [3], "4000. Gone.client_state stays CONNECTED.")
     assert (button["tag"], button["aria-expanded"], pressed["aria-expanded"]) == ("button", "false", "true")
     assert button["aria-label"] == "closed 4000: how connection 3 ended"
-    assert opened["text"].startswith("4000. Gone.Closed firstThe client")
+    assert opened["text"].startswith("4000. Gone.client_state stays CONNECTED.Closed firstThe client")
 
 
 def test_a_row_that_is_still_open_cannot_be_opened(run: Any) -> None:

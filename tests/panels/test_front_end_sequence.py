@@ -101,9 +101,9 @@ def test_lanes_never_overlap_and_leave_room_for_words(run: Any, count: int, widt
     assert all(b - a >= lane - 0.01 for a, b in itertools.pairwise(across))
     assert all(b - a >= lane - 0.01 for a, b in itertools.pairwise(handlers))
     assert clients[-1] < left < right < handlers[0]
-    assert right - left >= 100
+    assert right - left >= 90
     assert handlers[-1] + lane / 2 <= whole + 0.01
-    assert lane >= 24
+    assert lane >= 12, "a number of two digits has its room"
     assert whole >= width
     if count == 1:
         assert whole == width

@@ -83,16 +83,17 @@ async def test_with_nobody_in_a_room_it_says_what_to_do_next(show: Show, eventua
     hub = Hub()
     seen = Seen(show(HubPanel(hub)))
     await eventually(lambda: seen.hub)
-    assert (seen.hub["pill"], seen.hub["teaches"]) == ("closed", False)
+    assert (seen.hub["pill"], seen.hub["teaches"]) == ("closed", True)
     assert "await hub.open()" in seen.hub["hint"]
     async with hub:
         await eventually(lambda: seen.hub["pill"] == "connected")
         assert (seen.hub["count"], seen.hub["teaches"]) == ("0 rooms", True)
         async with hub.subscribe("lobby"):
             await eventually(lambda: not seen.hub["hint"])
-            assert list(seen.rooms) == ["lobby"]
+            assert (list(seen.rooms), seen.hub["teaches"]) == (["lobby"], False)
         await eventually(lambda: seen.hub["hint"] == "Nobody is in a room now.")
-        assert not seen.hub["teaches"], "who has used it knows how"
+        assert not seen.hub["teaches"], "who left is read first"
+        await eventually(lambda: seen.hub["teaches"] and not seen.members)
 
 
 async def test_each_room_has_its_counts_and_the_hub_their_totals(show: Show, eventually: Eventually) -> None:

@@ -50,6 +50,26 @@ async def test_it_shows_each_connection_with_both_states_and_how_it_ended(server
     assert front_end.state["count"] == "0 open · 1 closed"
 
 
+@pytest.mark.parametrize(
+    ("path", "client", "application", "stays"),
+    [
+        ("/ws", "DISCONNECTED", "was CONNECTED", ["application_state"]),
+        ("/end/returning", "was CONNECTED", "was CONNECTED", ["client_state", "application_state"]),
+        ("/silent", "still CONNECTED", "still CONNECTED", ["client_state", "application_state"]),
+    ],
+)
+async def test_a_state_that_outlives_its_connection_is_told_as_what_it_was_and_why(
+    server: Server, show: Show, eventually: Eventually, path: str, client: str, application: str, stays: list[str]
+) -> None:
+    front_end = show(ServerPanel(server))
+    async with connect(server, path):
+        await eventually(lambda: row_of(front_end, 1).get("application") not in (None, "–", "CONNECTING"))
+    await eventually(lambda: (row_of(front_end, 1)["client"], row_of(front_end, 1)["application"]) == (client, application))
+    said = row_of(front_end, 1)["states"]
+    assert [name for name in ("client_state", "application_state") if f"`{name}` stays CONNECTED" in said] == stays
+    assert ("no close yet" in said) == (path == "/silent"), "a handler that still runs may yet send one"
+
+
 async def test_a_client_that_is_not_of_this_kernel_is_a_stranger(server: Server, show: Show, eventually: Eventually) -> None:
     front_end = show(ServerPanel(server))
     async with dial(f"{server.ws_url}/ws", proxy=None):

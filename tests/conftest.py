@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,6 +17,14 @@ from xdist.scheduler import LoadScopeScheduling
 from kit import stop_all
 from kit.loops import stop_shared_loops
 from tests.notebooks.execution import NOTEBOOKS, Executions
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where Python may leave no bytecode beside its sources, keep it in pytest's cache: tests start processes by the dozen, and each would compile anew."""
+    if sys.dont_write_bytecode and hasattr(config, "cache"):
+        sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(config.cache.mkdir("bytecode"))
+        sys.dont_write_bytecode = False
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -17,14 +16,6 @@ from xdist.scheduler import LoadScopeScheduling
 from kit import stop_all
 from kit.loops import stop_shared_loops
 from tests.notebooks.execution import NOTEBOOKS, Executions
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Where Python may leave no bytecode beside its sources, keep it in pytest's cache: tests start processes by the dozen, and each would compile anew."""
-    if sys.dont_write_bytecode and hasattr(config, "cache"):
-        sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(config.cache.mkdir("bytecode"))
-        sys.dont_write_bytecode = False
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(autouse=True)
@@ -52,15 +43,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "executions" in item.fixturenames)
 
 
-class BrowserApart(LoadScopeScheduling):
-    """One process drives the browser, the others take all other tests one by one."""
+class Together(LoadScopeScheduling):
+    """One process runs all tests that share what is costly to have twice: the browser, a kernel, processes, the parsed kit. The others are dealt out."""
+
+    PLACES = ("tests/browser/", "tests/notebooks/test_serving_in_a_kernel.py", "tests/test_package.py", "tests/test_workers.py")
 
     def _split_scope(self, nodeid: str) -> str:
-        return "browser" if nodeid.startswith("tests/browser/") else nodeid
+        return next(filter(nodeid.startswith, self.PLACES), nodeid)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BrowserApart:
-    return BrowserApart(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -109,13 +109,13 @@ class Peer:
                 await self.writer.drain()
 
     async def head(self) -> bytes:
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(20.0):
             return await self.reader.readuntil(b"\r\n\r\n")
 
     async def rest(self) -> bytes:
         heard = b""
         with contextlib.suppress(ConnectionError):
-            async with asyncio.timeout(5.0):
+            async with asyncio.timeout(20.0):
                 while data := await self.reader.read(65_536):
                     heard += data
         return heard
@@ -346,7 +346,7 @@ async def test_headers_that_are_only_many_or_long_are_let_in(server: Server, sen
         assert (await peer.head()).startswith(b"HTTP/1.1 101 ")
         connection = server.timeline.connections[-1]
         await peer.say(frame(TEXT, b"hello"))
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(20.0):
             assert await peer.reader.readexactly(7) == b"\x81\x05hello"
     await eventually(lambda: over(connection))
     assert connection.path == "/ws"

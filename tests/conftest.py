@@ -26,7 +26,7 @@ async def nothing_is_left_running() -> AsyncIterator[None]:
     await stop_all()
     ending = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("kit-server")]
     for thread in ending:
-        thread.join(2.0)  # a server has stopped when its port is free; its thread has a few more lines to run
+        thread.join(10.0)  # a server has stopped when its port is free; its thread has a few more lines to run
     left = [thread.name for thread in ending if thread.is_alive()]
     assert not left, f"threads left running: {left}"
 

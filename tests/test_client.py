@@ -24,6 +24,7 @@ import kit.opening
 from kit import Client, Server, connect, serve
 from kit.errors import ConnectError, Disconnected, HandshakeRefused, ReceiveTimeout, WrongMessageType
 from tests.apps import app
+from tests.timing import within
 
 
 @pytest.fixture
@@ -218,12 +219,14 @@ def bursting(count: int) -> FastAPI:
 async def test_receives_at_the_same_time_share_the_messages(server: Server) -> None:
     """From this loop and from two more; nothing is lost, nothing comes twice, and each sees them in order."""
     async with connect(server, "/count/3000") as client:
+        everything: list[int] = []
 
         async def take() -> list[int]:
             taken = []
-            with contextlib.suppress(ReceiveTimeout):
-                while True:
+            while len(everything) < 3000:
+                with contextlib.suppress(ReceiveTimeout):
                     taken.append(int(await client.receive_text(timeout=0.5)))
+                    everything.append(taken[-1])
             return taken
 
         shares = await asyncio.gather(take(), take(), asyncio.to_thread(asyncio.run, take()), asyncio.to_thread(asyncio.run, take()))
@@ -400,10 +403,8 @@ async def test_a_server_that_speaks_something_else_is_said_to() -> None:
 
 async def test_a_server_that_never_answers_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kit.opening, "OPEN_SECONDS", 0.5)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        async with asyncio.timeout(3.0):
-            with pytest.raises(ConnectError, match=r"did not answer the handshake within 0\.5 s"):
-                await connect(f"ws://127.0.0.1:{silent.getsockname()[1]}", "/ws")
+    with socket.create_server(("127.0.0.1", 0)) as silent, within(3.0), pytest.raises(ConnectError, match=r"did not answer the handshake within 0\.5 s"):
+        await connect(f"ws://127.0.0.1:{silent.getsockname()[1]}", "/ws")
 
 
 async def test_a_subprotocol_that_was_not_offered_is_refused() -> None:
@@ -607,7 +608,7 @@ async def test_closing_towards_a_server_that_never_answers_takes_the_time_that_w
     stuck = asyncio.Event()
     async with websockets_serve(answer, "127.0.0.1", 0, close_timeout=0.1) as other:
         client = await connect(f"ws://127.0.0.1:{other.sockets[0].getsockname()[1]}", "/")
-        async with asyncio.timeout(3.0):
+        with within(3.0):
             await client.close(1000, within_seconds=0.2)
         assert client.state is WebSocketState.DISCONNECTED
         stuck.set()
@@ -617,7 +618,7 @@ async def test_closing_a_client_that_has_stopped_reading_still_works(server: Ser
     """Its queue is full, so it does not read: to see the server's answer it must read on, and discard."""
     client = await connect(server, "/flood")
     await client.receive_bytes(timeout=5.0)
-    async with asyncio.timeout(4.0):
+    with within(4.0):
         await client.close(1000)
     assert (client.state, client.close_code) == (WebSocketState.DISCONNECTED, 1000)
 
@@ -627,7 +628,7 @@ async def test_ping_returns_the_round_trip_in_seconds(client: Client) -> None:
     assert all(0 < trip < 5 for trip in trips)
 
 
-async def test_a_ping_that_waits_learns_of_the_end() -> None:
+async def test_a_ping_that_waits_learns_of_the_end(eventually: Callable) -> None:
     async def answer(connection: ServerConnection) -> None:
         connection.transport.pause_reading()
         await stuck.wait()
@@ -636,7 +637,7 @@ async def test_a_ping_that_waits_learns_of_the_end() -> None:
     async with websockets_serve(answer, "127.0.0.1", 0, close_timeout=0.1) as other:
         client = await connect(f"ws://127.0.0.1:{other.sockets[0].getsockname()[1]}", "/")
         ping = asyncio.create_task(client.ping())
-        await asyncio.sleep(0.01)
+        await eventually(lambda: any(entry.kind == "frame-out" for entry in client.timeline.entries()))
         await client.abort()
         with pytest.raises(Disconnected):
             await asyncio.wait_for(ping, 5.0)

@@ -108,7 +108,7 @@ def no_trace_is_left() -> Iterator[None]:
     threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     yield
     on_its_loop(stop_all())
-    deadline = time.monotonic() + 3.0
+    deadline = time.monotonic() + 10.0
     while threading.active_count() > threads and time.monotonic() < deadline:
         time.sleep(0.01)
     assert children() == []

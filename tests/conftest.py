@@ -17,6 +17,10 @@ from kit import stop_all
 from kit.loops import stop_shared_loops
 from tests.notebooks.execution import NOTEBOOKS, Executions
 
+HELPING = ("conversation", "hostile", "outlet", "server", "taps", "timing")
+
+pytest.register_assert_rewrite(*(f"tests.{name}" for name in HELPING))  # what helpers assert is explained as well
+
 
 @pytest.fixture(autouse=True)
 async def nothing_is_left_running() -> AsyncIterator[None]:

@@ -11,11 +11,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from kit import Client, Server, connect, serve
-from tests.hostile.peers import (
-    LIMIT_BYTES,
-    SLOW_SECONDS,
-    app,
-)
+from tests.hostile.peers import LIMIT_BYTES, SLOW_SECONDS, app
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

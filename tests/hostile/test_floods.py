@@ -9,17 +9,7 @@ from pathlib import Path
 
 from kit import Client, Server, serve
 from kit.closing import explain
-from tests.hostile.peers import (
-    BAD_FRAMES,
-    CLOSE,
-    PING,
-    TEXT,
-    Peer,
-    app,
-    frame,
-    over,
-    stranger,
-)
+from tests.hostile.peers import BAD_FRAMES, CLOSE, PING, TEXT, Peer, app, frame, over, stranger
 
 
 @contextlib.contextmanager

@@ -10,17 +10,7 @@ import pytest
 
 from kit import Client, Server, connect
 from kit.closing import explain
-from tests.hostile.peers import (
-    BAD_FRAMES,
-    BINARY,
-    CLOSE,
-    LIMIT_BYTES,
-    TEXT,
-    frame,
-    over,
-    said,
-    stranger,
-)
+from tests.hostile.peers import BAD_FRAMES, BINARY, CLOSE, LIMIT_BYTES, TEXT, frame, over, said, stranger
 
 
 @pytest.mark.parametrize(("sent", "code", "words"), BAD_FRAMES.values(), ids=BAD_FRAMES)

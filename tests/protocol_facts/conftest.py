@@ -7,9 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from kit import Server, serve
-from tests.protocol_facts.handlers import (
-    app,
-)
+from tests.protocol_facts.handlers import app
 
 
 @pytest.fixture

@@ -12,9 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.protocol_facts.handlers import (
-    LONG_REASON,
-)
+from tests.protocol_facts.handlers import LONG_REASON
 
 
 @dataclass(frozen=True)

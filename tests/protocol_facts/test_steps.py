@@ -23,9 +23,7 @@ from kit import Server, connect, serve
 from kit.closing import explain
 from kit.errors import HandshakeRefused, UnsafeServerWarning
 from tests.protocol_facts.clients import over
-from tests.protocol_facts.handlers import (
-    app,
-)
+from tests.protocol_facts.handlers import app
 
 
 async def tick_for_ever(websocket: WebSocket) -> None:

@@ -11,9 +11,7 @@ from kit import Server
 from kit.closing import explain
 from tests.protocol_facts.clients import in_a_test, over, seen_by_a_plain_client, seen_by_the_kits_client
 from tests.protocol_facts.facts import FACTS, FAILED, Fact, each_fact
-from tests.protocol_facts.handlers import (
-    app,
-)
+from tests.protocol_facts.handlers import app
 
 
 @each_fact

@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Together(LoadScopeScheduling):
     """One process runs all tests that share what is costly to have twice: the browser, a kernel, processes, the parsed kit. The others are dealt out."""
 
-    PLACES = ("tests/browser/", "tests/notebooks/test_serving_in_a_kernel.py", "tests/test_package.py", "tests/test_workers.py")
+    PLACES = ("tests/browser/", "tests/notebooks/test_serving_in_a_kernel.py", "tests/test_package.py", "tests/workers/")
 
     def _split_scope(self, nodeid: str) -> str:
         return next(filter(nodeid.startswith, self.PLACES), nodeid)

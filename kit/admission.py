@@ -18,9 +18,9 @@ __all__ = ["Admission", "Gate", "NotebookPages", "blotted", "is_host", "is_loopb
 Message = dict[str, Any]
 Headers = list[tuple[bytes, bytes]]
 
-_KIT_TOKEN = re.compile(rb"kit_token=[^&;,\s\"]*")
+_KIT_TOKEN = re.compile(rb"(kit_token\w*)=[^&;,\s\"]*")
 _TOKEN_IN_QUERY = re.compile(rb"(^|&)kit_token=([^&]*)(?=&|$)")
-_TOKEN_IN_COOKIE = re.compile(rb"(^|;)\s*kit_token=([^;]*)(?=;|$)")
+_TOKEN_IN_COOKIE = re.compile(rb"(?:^|;)\s*(kit_token\w*)=([^;]*)(?=;|$)")
 
 
 def is_loopback(host: str) -> bool:
@@ -84,8 +84,11 @@ class Admission:
     Args:
         origins: more origins whose pages may open a WebSocket, or ``"*"`` for every page.
         hosts: more names by which the server may be called, or ``"*"`` for every name.
-        token: what a request must show as ``?kit_token=`` or in the cookie ``kit_token``; None asks for nothing.
+        token: what a request must show as ``?kit_token=`` or in a cookie; None asks for nothing.
         bound_host: the address that the server is bound to.
+
+    Attributes:
+        port: the port that the server is bound to; 0 before it is.
     """
 
     def __init__(self, *, origins: Iterable[str] | str, hosts: Iterable[str] | str, token: str | None, bound_host: str) -> None:
@@ -98,7 +101,12 @@ class Admission:
     @property
     def cookies(self) -> dict[str, str]:
         """What the kit's own clients show."""
-        return {"kit_token": self._token.decode()} if self._token else {}
+        return {self._cookie_name: self._token.decode()} if self._token else {}
+
+    @property
+    def _cookie_name(self) -> str:
+        """Cookies ignore ports (RFC 6265 §8.5): without the port in its name, one server's would take the place of another's."""
+        return f"kit_token_{self.port}"
 
     def refusal(self, scope: Message) -> str | None:
         """Why the request in ``scope`` is not let in, with what would allow it; None lets it in."""
@@ -110,7 +118,7 @@ class Admission:
             if foreign is not None:
                 return _foreign_origin(foreign)
         if self._token is not None and not self._has_token(scope):
-            return "the request does not show this server's kit_token. Add ?kit_token=… to the address, or send it in the cookie kit_token."
+            return f"the request does not show this server's kit_token. Add ?kit_token=… to the address, or send it in the cookie {self._cookie_name}."
         return None
 
     def arrives_by_link(self, scope: Message) -> bool:
@@ -148,7 +156,7 @@ class Admission:
         shown = [match[2] for match in _TOKEN_IN_QUERY.finditer(scope["query_string"])]
         for name, value in scope["headers"]:
             if name == b"cookie":
-                shown += [match[2].strip() for match in _TOKEN_IN_COOKIE.finditer(value)]
+                shown += [match[2].strip() for match in _TOKEN_IN_COOKIE.finditer(value) if match[1].decode() == self._cookie_name]
         return any(hmac.compare_digest(one, self._token) for one in shown)
 
 
@@ -184,14 +192,14 @@ class Gate:
     async def _keep_in_cookie(self, scope: Message, send: Any) -> None:
         """Send the browser to the same page without the token in its address, and with it in a cookie."""
         query = self._admission.stripped(scope)["query_string"]
-        token = self._admission.cookies["kit_token"].encode()
-        headers = [(b"location", b"?" + query), (b"set-cookie", b"kit_token=" + token + b"; Path=/; HttpOnly; SameSite=Lax")]
+        cookies = [f"{name}={value}; Path=/; HttpOnly; SameSite=Lax".encode() for name, value in self._admission.cookies.items()]
+        headers = [(b"location", b"?" + query), *((b"set-cookie", cookie) for cookie in cookies)]
         await _answer(scope, send, 303, headers, b"")
 
 
 def blotted(head: bytes) -> bytes:
     """The head of a request or response without the kit's token, for whoever records it."""
-    return _KIT_TOKEN.sub(b"kit_token=[redacted]", head) if b"kit_token" in head else head
+    return _KIT_TOKEN.sub(rb"\1=[redacted]", head) if b"kit_token" in head else head
 
 
 def _foreign_host(hosts: list[str]) -> str:

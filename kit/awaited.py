@@ -23,7 +23,7 @@ def awaited_tasks(frames: Iterable[FrameType], end: Any) -> list[asyncio.Task[An
     for frame in frames:
         module = str(frame.f_globals.get("__name__"))
         if module.startswith(("asyncio.", "anyio.")) and frame.f_code.co_name in _WAITING_FUNCTIONS:
-            found += _tasks_in(frame)
+            found += _tasks_in(frame) if frame.f_code.co_name != "_wait_for_one" else _tasks_to_complete(frame, end)
     return list(dict.fromkeys(found or (held for held in _held_by_callbacks(end) if isinstance(held, asyncio.Task))))
 
 
@@ -34,8 +34,24 @@ def source_futures(end: Any) -> set[int]:
 
 def _tasks_in(frame: FrameType) -> list[asyncio.Task[Any]]:
     variables = frame.f_locals
-    held = getattr(variables.get("self"), "_tasks", None) or variables.get("fs") or variables.get("todo") or [variables.get("fut")]
+    limited = variables.get("fut")
+    if asyncio.isfuture(limited):
+        return awaited_tasks((), limited)
+    held = getattr(variables.get("self"), "_tasks", None) or variables.get("fs") or ()
     return [task for task in list(held) if isinstance(task, asyncio.Task)]
+
+
+def _tasks_to_complete(frame: FrameType, end: Any) -> list[asyncio.Task[Any]]:
+    """The tasks of an `asyncio.as_completed`: each calls, when it is done, a method of what gives out results, or a function that holds its queue."""
+    collector = frame.f_locals.get("self", frame.f_locals.get("done"))
+    return [task for task in asyncio.all_tasks(end.get_loop()) if any(held is collector for held in (*_called_when_done(task), *_held_by_callbacks(task)))]
+
+
+def _called_when_done(end: Any) -> Iterator[Any]:
+    """The objects whose methods are called when a future is done."""
+    for callback, _context in getattr(end, "_callbacks", None) or ():
+        if hasattr(callback, "__self__"):
+            yield callback.__self__
 
 
 def _held_by_callbacks(end: Any) -> Iterator[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import warnings
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -18,15 +17,15 @@ from websockets.protocol import State
 from websockets.uri import WebSocketURI
 
 from kit import closing, loops
-from kit.close_codes import may_be_sent, name_of
+from kit.arguments import check_close, check_handshake, check_json_mode
 from kit.connection import Connection
 from kit.errors import Disconnected, ReceiveTimeout, WrongMessageType
-from kit.opening import address_of, open_wire, server_heard_out, timeline_of
+from kit.incoming import Message
+from kit.opening import ClientEnd, address_of, handshake_headers, open_wire, server_heard_out, timeline_of
 from kit.pending import Pending
-from kit.registry import running_server
 from kit.server import Server
 from kit.timeline import Timeline
-from kit.wire import ClientWire, Message
+from kit.wire import ClientWire
 
 __all__ = ["Client", "connect"]
 
@@ -34,15 +33,15 @@ __all__ = ["Client", "connect"]
 class Client:
     """One WebSocket client, as `connect` returns it. Awaitable from any loop or thread; closing twice is safe.
 
-    Received messages wait in a queue of 256 messages or 4 MiB; while it is full the client stops reading from the
-    network, so a server that sends too fast feels it. Cancelling or timing out a receive never loses a message.
+    Received messages wait in a queue of 256 messages, or 4 Mi characters and bytes of them; while it is full the client stops
+    reading from the network, so a server that sends too fast feels it. Cancelling or timing out a receive never loses a
+    message, and each message is received once. A client that is dropped without `close` is closed with 1001, and warns of
+    it (`ResourceWarning`).
 
     Attributes:
         connection: this connection as both ends see it: its number, its name, the handler's states.
         timeline: where both sides are recorded; the server's, if it runs in this kernel.
         url: the address that it is connected to.
-        response: the server's answer to the handshake: ``status_code``, ``headers`` …
-        subprotocol: what the server chose among the offered subprotocols, or None.
         faults: the faults of `kit.faults` that are on now, by name.
     """
 
@@ -67,13 +66,13 @@ class Client:
 
     @property
     def response(self) -> Response:
-        """The handshake's HTTP response."""
+        """The server's answer to the handshake: ``status_code``, ``headers`` … (RFC 6455 §4.2.2)."""
         assert self._wire.response is not None
         return self._wire.response
 
     @property
     def subprotocol(self) -> str | None:
-        """The subprotocol that the server chose, or None."""
+        """The subprotocol that the server chose among those offered, or None (RFC 6455 §1.9)."""
         return self._wire.protocol.subprotocol
 
     @property
@@ -98,10 +97,14 @@ class Client:
         return None if self.close_code is None else closing.explain(self.connection)
 
     async def send_text(self, data: str) -> None:
-        """Send a text message; returns once its frame is written, or waits while the server does not read.
+        """Send a text message (RFC 6455 §5.6); returns once its frame is written, or waits while the server does not read.
+
+        Messages leave in the order of the calls, whichever threads those come from. Cancelling it takes nothing back: the
+        message leaves all the same.
 
         Raises:
             TypeError: not a str.
+            ValueError: a text that UTF-8 cannot hold, with a lone surrogate (RFC 3629 §3).
             Disconnected: the connection has ended.
         """
         if not isinstance(data, str):
@@ -115,8 +118,13 @@ class Client:
         await self._send(Opcode.BINARY, bytes(data))
 
     async def send_json(self, data: Any, mode: str = "text") -> None:
-        """Send ``data`` as JSON in a text message, or in a binary one with ``mode="binary"``; otherwise like `send_text`."""
-        _check_mode(mode)
+        """Send ``data`` as JSON in a text message, or in a binary one with ``mode="binary"``; otherwise like `send_text`.
+
+        Raises:
+            TypeError, ValueError: no JSON can be made of it, or ``mode`` is another.
+            Disconnected: the connection has ended.
+        """
+        check_json_mode(mode)
         text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
         await self._send(Opcode.TEXT if mode == "text" else Opcode.BINARY, text.encode())
 
@@ -137,12 +145,23 @@ class Client:
         return await self._receive(bytes, "receive_bytes", timeout)
 
     async def receive_json(self, mode: str = "text", *, timeout: float | None = None) -> Any:
-        """The next message's JSON, from text or, with ``mode="binary"``, from bytes; otherwise like `receive_text`."""
-        _check_mode(mode)
+        """The next message's JSON, from text or, with ``mode="binary"``, from bytes; otherwise like `receive_text`.
+
+        Raises:
+            ValueError: the message is no JSON, and has been taken; or ``mode`` is another.
+            ReceiveTimeout, WrongMessageType, Disconnected: as `receive_text` does.
+        """
+        check_json_mode(mode)
         return json.loads(await self._receive(str if mode == "text" else bytes, "receive_json", timeout))
 
     async def receive(self, *, timeout: float | None = None) -> dict[str, Any]:
-        """The next message of either type, or the end, as the ASGI message that a handler would get."""
+        """The next message of either type, or the end, as the ASGI message that a handler would get (ASGI specification, "receive").
+
+        After the end it returns ``websocket.disconnect`` each time. Otherwise like `receive_text`.
+
+        Raises:
+            ReceiveTimeout: nothing came in time.
+        """
         try:
             message = await self._receive(object, "receive", timeout)
         except Disconnected as end:
@@ -150,22 +169,28 @@ class Client:
         return {"type": "websocket.receive", "text" if isinstance(message, str) else "bytes": message}
 
     async def iter_text(self) -> AsyncIterator[str]:
-        """The text messages as they come, until the connection ends."""
+        """The text messages as they come, until the connection ends; a binary one raises `WrongMessageType`. Leaving the loop loses none."""
         async for text in self._until_end(self.receive_text):
             yield text
 
     async def iter_bytes(self) -> AsyncIterator[bytes]:
-        """The binary messages as they come, until the connection ends."""
+        """The binary messages as they come, until the connection ends; otherwise like `iter_text`."""
         async for data in self._until_end(self.receive_bytes):
             yield data
 
     async def iter_json(self) -> AsyncIterator[Any]:
-        """The text messages' JSON as they come, until the connection ends."""
+        """The text messages' JSON as they come, until the connection ends; otherwise like `iter_text`, and one that is no JSON raises ``ValueError``."""
         async for value in self._until_end(self.receive_json):
             yield value
 
     async def ping(self) -> float:
-        """Send a ping and wait for its pong (RFC 6455 §5.5.2); returns the round trip in seconds."""
+        """Send a ping and wait for its pong (RFC 6455 §5.5.2); returns the round trip in seconds.
+
+        It waits for as long as the connection lives; ``async with asyncio.timeout(3):`` limits it. Cancelling it only gives up waiting.
+
+        Raises:
+            Disconnected: the connection has ended, or ends before the pong comes.
+        """
         try:
             return await loops.run_on(self._wire.loop, self._wire.ping())
         except ConnectionError:
@@ -176,19 +201,21 @@ class Client:
         """Close with a code and a reason (RFC 6455 §7.1.2), and wait for the server's answer.
 
         A server that does not answer within ``within_seconds`` is left with a TCP reset. Messages received before the
-        close can still be taken. Does nothing once the connection is closed.
+        close can still be taken. Does nothing once the connection is closed. Cancelling it only gives up waiting: a closing
+        that has begun goes on.
 
         Raises:
-            ValueError: a code that may not be sent, or a reason of more than 123 bytes (RFC 6455 §5.5).
+            TypeError: the code is no number, or the reason no text.
+            ValueError: a code that may not be sent (RFC 6455 §7.4), or a reason of more than 123 bytes (§5.5).
         """
-        _check_close(code, reason)
+        check_close(code, reason)
         await loops.run_on(self._wire.loop, self._wire.close(code, reason, within_seconds))
         await server_heard_out(self.connection)
 
     async def abort(self) -> None:
         """Vanish: drop the socket with a TCP reset, without a Close frame and without sending what still waits.
 
-        That is a fault like those of `kit.faults`, and is recorded as one.
+        That is a fault like those of `kit.faults`, and is recorded as one. Safe to call twice, and after the end.
         """
         if self.close_code is None:
             self.connection.vanished_side = "client"
@@ -202,7 +229,7 @@ class Client:
             self.timeline.note(text, kind="fault", connection=self.connection, side="client", what=what, phase=phase)
 
     async def wait_closed(self) -> None:
-        """Wait until the connection has ended, whoever ends it."""
+        """Wait until the connection has ended, whoever ends it; at once when it has. Cancelling it changes nothing."""
         await loops.run_on(self._wire.loop, _shielded(self._wire.closed))
         await server_heard_out(self.connection)
 
@@ -246,7 +273,8 @@ class Client:
                 self._wire.inbox.pass_on()
                 raise _wrong_type(method, message)
             try:
-                return self._wire.take()
+                self._wire.take(message)
+                return message
             except IndexError:  # another receive was quicker: wait for the next message
                 continue
 
@@ -280,9 +308,13 @@ def connect(
     origin: str | None = None,
     compression: bool = False,
     max_message_bytes: int = 16 * 2**20,
+    handshake_timeout_seconds: float | None = 5.0,
     timeline: Timeline | None = None,
 ) -> Pending[Client]:
-    """Connect a WebSocket client: ``client = await connect(server, "/ws")``, or with ``async with``.
+    """Connect a WebSocket client: ``client = await connect(server, "/ws")``, or with ``async with``, which closes it at the end.
+
+    May be awaited on any loop, in any thread; the client itself lives on the kit's own. Cancelling it leaves no connection.
+    A server that has been replaced is dialled where its successor is.
 
     Args:
         target: a server from `serve`, or the address of any server, for example ``"ws://127.0.0.1:8001"``.
@@ -294,32 +326,38 @@ def connect(
         query: added to the path, percent-encoded.
         origin: the ``Origin`` header, which a browser would set.
         compression: offer per-message compression (RFC 7692).
-        max_message_bytes: a longer message closes the connection with 1009.
+        max_message_bytes: a longer message closes the connection with 1009 (RFC 6455 §7.4.1).
+        handshake_timeout_seconds: how long the answer to the handshake may take, the way to the server included; None waits for ever.
         timeline: where to record; by default the server's own when it runs in this kernel, else a new one.
 
     Raises:
         HandshakeRefused: the server answered with an HTTP status; the error carries it with headers and body.
-        ConnectError: nobody answered within 5 seconds, or not in the WebSocket protocol.
+        ConnectError: nobody answered in time, or not in the WebSocket protocol; or the server has been stopped.
         TypeError, ValueError: the arguments cannot make a request.
     """
-    _check_handshake_arguments(subprotocols, {**(headers or {}), **({"Origin": origin} if origin else {})}, query)
-    protocol_options = {
-        "origin": origin,
-        "subprotocols": [*subprotocols] or None,
-        "max_size": max_message_bytes,
-        "extensions": [ClientPerMessageDeflateFactory()] if compression else None,
-    }
+    offered = subprotocols if isinstance(subprotocols, str) else [*subprotocols]
+    check_handshake(
+        subprotocols=offered,
+        headers=headers,
+        cookies=cookies,
+        query=query,
+        origin=origin,
+        max_message_bytes=max_message_bytes,
+        handshake_timeout_seconds=handshake_timeout_seconds,
+    )
+    extensions = [ClientPerMessageDeflateFactory()] if compression else None
+    protocol_options = {"origin": origin, "subprotocols": offered or None, "max_size": max_message_bytes, "extensions": extensions}
 
     async def opening() -> Client:
         url = address_of(target, path, query)
-        all_headers = dict(headers or {})
-        own = [all_headers.pop(name) for name in list(all_headers) if name.lower() == "cookie"]
-        all_cookies = {**(cookies or {}), **((running_server(target.name) or target).kit_cookies if isinstance(target, Server) else {})}
-        if own or all_cookies:
-            all_headers["Cookie"] = "; ".join([*own, *(f"{key}={value}" for key, value in all_cookies.items())])
         kept_in = timeline or timeline_of(target, url)
-        wire, connection = await loops.background().run(open_wire(url, name, all_headers, protocol_options, kept_in))
-        return Client(wire, connection, kept_in, url)
+        end = ClientEnd(url, name, kept_in, handshake_headers(target, headers or {}, cookies or {}), **protocol_options)
+        try:
+            wire = await loops.background().run(open_wire(end, handshake_timeout_seconds))
+        except asyncio.CancelledError:  # it may come when the connection has just been made, and nobody has it
+            loops.background().call_soon(end.forsake)
+            raise
+        return Client(wire, end.connection, kept_in, url)
 
     return Pending(opening, Client.close, not_yet="this client is not connected yet", advice="client = await connect(server, …)")
 
@@ -328,30 +366,6 @@ def _wrong_type(method: str, message: Message) -> WrongMessageType:
     came, use = ("text", "receive_text") if isinstance(message, str) else ("binary", "receive_bytes")
     wanted = "text" if came == "binary" else "binary"
     return WrongMessageType(f"{method} expects a {wanted} message, but the next one is {came}: {message!r:.60}. It is kept: take it with {use}().")
-
-
-def _check_handshake_arguments(subprotocols: Any, headers: Any, query: Any) -> None:
-    if isinstance(subprotocols, str):
-        raise TypeError(f"subprotocols expects a list, but got the text {subprotocols!r}. Write: subprotocols=[{subprotocols!r}]")
-    if query is not None and not isinstance(query, Mapping):
-        raise TypeError(f"query expects a mapping such as {{'token': 'abc'}}, but got {query!r}.")
-    for name, value in headers.items():
-        if not isinstance(value, str) or re.search(r"[\x00-\x08\x0a-\x1f\x7f]", f"{name}{value}") or not re.fullmatch(r"[!#$%&'*+.^_`|~\w-]+", name):
-            raise ValueError(f"{name!r}: {value!r} cannot be sent as a header: names are words, values are texts without line breaks (RFC 9110 §5).")
-
-
-def _check_mode(mode: str) -> None:
-    if mode not in ("text", "binary"):
-        raise ValueError(f"mode expects 'text' or 'binary', but got {mode!r}.")
-
-
-def _check_close(code: int, reason: str) -> None:
-    if not isinstance(code, int) or not isinstance(reason, str):
-        raise TypeError(f"close expects a number and a text, for example close(1000, 'bye'), but got {code!r} and {reason!r}.")
-    if not may_be_sent(code):
-        raise ValueError(f"close code {code} may not be sent ({name_of(code)}). Use 1000, or 4000 to 4999 for your own meaning.")
-    if len(reason.encode()) > 123:
-        raise ValueError(f"a close reason has at most 123 bytes, but this one has {len(reason.encode())}. Shorten it.")
 
 
 def _forgotten(wire: ClientWire, number: int) -> None:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 from kit.close_codes import code_words, name_of, status_words
 from kit.evidence import Ended, Fact, evidence
 from kit.explained import as_html, as_text
+from kit.printable import quoted, visible
 
 __all__ = ["Explanation", "explain"]
 
+_ABORTED = "The app had the server drop the line at once, unsent messages included."
 _REASON_CHARACTERS = 200  # a validation error's reason can be longer than a Close frame could carry
 
 
@@ -88,8 +90,8 @@ def _explain_close_before_accept(code: int, reason: str) -> tuple[str, str]:
     lost = "HTTP has no close codes, so the client got a bare 403."
     if (code, reason) == (1000, ""):
         return f"No WebSocket route has this path, or the handler closed with 1000 before it accepted. {lost}", "Check the path."
-    quoted = f" “{reason[:_REASON_CHARACTERS]}”" if reason else ""
-    sentence = f"The server meant {code}, {name_of(code)},{quoted} but it closed before it accepted. {lost}"
+    because = f" {quoted(reason, _REASON_CHARACTERS)}" if reason else ""
+    sentence = f"The server meant {code}, {name_of(code)},{because} but it closed before it accepted. {lost}"
     return sentence, "Raise HTTPException to send a status and a text, or accept first and then close."
 
 
@@ -97,8 +99,8 @@ def _explain_close_frame(connection: Ended) -> Explanation:
     side, code, reason = connection.close_frames[0]
     words = code_words(code)
     who = "The client" if side == "client" else "The server"
-    quoted = f" and the reason “{reason}”" if reason else ""
-    sentence = f"{who} closed first, with code {code}{quoted}: {words.meaning}."
+    because = f" and the reason {quoted(reason, _REASON_CHARACTERS)}" if reason else ""
+    sentence = f"{who} closed first, with code {code}{because}: {words.meaning}."
     advice, severity = words.advice, "warning" if words.advice else "good"
     if connection.server_stopped and side == "server":
         sentence = f"The server closed with {code} because it was {'replaced by a new one' if code == 1012 else 'stopped'}."
@@ -112,38 +114,45 @@ def _explain_close_frame(connection: Ended) -> Explanation:
 
 
 def _explain_silence(connection: Ended) -> Explanation:
-    pill, headline = "closed 1006", "1006, no Close frame"
     early = not connection.accepted and not connection.handler_error
     if early and connection.vanished_side != "client" and not connection.process_ended:
         advice = "See whether this is the server's address, and whether it still runs."
         return Explanation("not connected", "No answer", "The socket ended before the handshake was over.", advice, "bad")
+    sentence, advice = _dropped_on_purpose_or_by_the_client(connection) or _dropped_by_the_server(connection)
+    return Explanation("closed 1006", "1006, no Close frame", sentence, advice, "warning" if sentence == _ABORTED else "bad")
+
+
+def _dropped_on_purpose_or_by_the_client(connection: Ended) -> tuple[str, str] | None:
+    """Why a line was dropped that the server would have gone on with: a sentence and what to change; None when it would not have."""
     if connection.process_ended and not (connection.handler_error or connection.handler_returned):
         sentence = f"{connection.process_ended[:1].upper()}{connection.process_ended[1:]}, and all its connections ended with it."
-        advice = "Connect again: another process takes over, if one is left. This one is not restarted; serve the app again to have all of them."
-        return Explanation(pill, headline, sentence, advice, "bad")
+        return sentence, "Connect again: another process takes over, if one is left. This one is not restarted; serve the app again to have all of them."
     if connection.vanished_side == "client" and not connection.client_refused:
-        sentence = "The client dropped the line without saying goodbye."
-        return Explanation(pill, headline, sentence, "A handler learns of it only from `receive` or a failing `send`.", "bad")
+        return "The client dropped the line without saying goodbye.", "A handler learns of it only from `receive` or a failing `send`."
     if connection.client_refused:
         sentence = f"The client gave up when it saw the server's answer: {_without_stop(connection.client_refused)}."
-        return Explanation(pill, headline, sentence, "A handler may only choose a subprotocol that the client has offered.", "bad")
+        return sentence, "A handler may only choose a subprotocol that the client has offered."
     if connection.aborted:
-        sentence = "The app had the server drop the line at once, unsent messages included."
-        return Explanation(pill, headline, sentence, "To say why, close with a code instead; a client that reads will get it.", "warning")
+        return _ABORTED, "To say why, close with a code instead; a client that reads will get it."
+    return None
+
+
+def _dropped_by_the_server(connection: Ended) -> tuple[str, str]:
+    """Why the server dropped a line by itself: a sentence and what to change."""
     if connection.handler_error and connection.handler_answered:
         sentence = "The handler raised HTTPException after `accept`, when the line no longer speaks HTTP, so the server just dropped the line."
-        return Explanation(pill, headline, sentence, "Raise `WebSocketException(code, reason)` there.", "bad")
+        return sentence, "Raise `WebSocketException(code, reason)` there."
     if connection.handler_error:
         sentence = f"The handler raised {_without_stop(connection.handler_error)}, so the server just dropped the line."
-        return Explanation(pill, headline, sentence, "Mend the error; to say why, `await websocket.close(1011)` before raising.", "bad")
+        return sentence, "Mend the error; to say why, `await websocket.close(1011)` before raising."
     if connection.server_stopped:
-        return Explanation(pill, headline, "The server stopped before the goodbye got through.", "Start it, then connect again.", "bad")
+        return "The server stopped before the goodbye got through.", "Start it, then connect again."
     if connection.handler_returned:
         sentence = "The handler returned after `accept` without closing, so the server just dropped the line."
-        return Explanation(pill, headline, sentence, "Add `await websocket.close()` at its end.", "bad")
-    return Explanation(pill, headline, "The socket ended without a goodbye.", "See whether the other program, and the network between, still run.", "bad")
+        return sentence, "Add `await websocket.close()` at its end."
+    return "The socket ended without a goodbye.", "See whether the other program, and the network between, still run."
 
 
 def _without_stop(text: str) -> str:
-    """An exception's text as a part of a sentence."""
-    return text.rstrip(". ")
+    """An exception's text, made safe to look at, as a part of a sentence."""
+    return visible(text.rstrip(". "))

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
 from collections.abc import Iterable
 
 from kit.printable import visible
-from kit.rows import Lane, Row, add_frame_details, add_headers, answer_words, frame_words, payload_words, wire_words
+from kit.row_book import RowBook
+from kit.rows import DATA, Lane, Lanes, Row, add_frame_details, add_headers, answer_words, frame_key, frame_words, payload_words, wire_words
 from kit.timeline import Entry
 
 __all__ = ["Conversation"]
-
-_DATA = ("TEXT", "BINARY", "CONT")
-_LANES_MOST = 1_000  # as many connections as a Timeline remembers
-_CONTROLS_MOST = 100  # pings, or pongs, of one direction of one connection that are on their way
 
 
 class Conversation:
@@ -24,27 +20,27 @@ class Conversation:
 
     Attributes:
         lanes: how long both ends of each connection were there, by its number; the newest 1,000.
-        dropped: how many rows have fallen out.
     """
 
     def __init__(self, *, rows_limit: int = 500) -> None:
-        self.lanes: dict[int, Lane] = {}
-        self.dropped = 0
-        self._rows: OrderedDict[str, Row] = OrderedDict()
-        self._rows_limit = rows_limit
-        self._waiting: dict[str, Row] = {}
-        self._changed: dict[str, Row] = {}
+        self.lanes = Lanes()
+        self._book = RowBook(rows_limit)
         self._gaps = 0
         self._seen_seconds = 0.0
 
     @property
     def rows(self) -> list[Row]:
         """The newest rows, oldest first."""
-        return list(self._rows.values())
+        return self._book.rows
+
+    @property
+    def dropped(self) -> int:
+        """How many rows have fallen out."""
+        return self._book.dropped
 
     def row(self, key: str) -> Row | None:
         """The row with this key, while it is kept."""
-        return self._rows.get(key)
+        return self._book.row(key)
 
     def feed(self, entries: Iterable[Entry]) -> list[Row]:
         """Fold ``entries`` in; returns the rows that are new or have changed, in their order."""
@@ -53,8 +49,8 @@ class Conversation:
             row = self._fold(entry)
             if row is not None:
                 row.note_entry(entry.number)
-                self._changed[row.key] = row
-        return self._told()
+                self._book.note_change(row)
+        return self._book.told()
 
     def gap(self, count: int, over: Iterable[int] = ()) -> list[Row]:
         """Say that ``count`` Entries were skipped before the next ones: a divider, and no row waits for what may have been among them.
@@ -63,23 +59,15 @@ class Conversation:
         """
         self._gaps += 1
         row = Row(f"gap {self._gaps}", "gap", None, "divider", self._seen_seconds, wire=f"{count:,} events not shown", label=f"{count:,} events not shown")
-        self._rows[row.key] = self._changed[row.key] = row
-        for waiting in list(self._waiting.values()):
-            self._set_waits(waiting, "")
+        self._book.add(row)
+        self._book.note_change(row)
+        self._book.stop_waiting()
         for lane in self.lanes.values():
             lane.complete = False
             lane.controls.clear()
         for number in self.lanes.keys() & set(over):
             self._presume_over(self.lanes[number], self._seen_seconds)
-        return self._told()
-
-    def _told(self) -> list[Row]:
-        while len(self._rows) > self._rows_limit:
-            key, _ = self._rows.popitem(last=False)
-            self._waiting.pop(key, None)
-            self.dropped += 1
-        changed, self._changed = self._changed, {}
-        return [row for key, row in changed.items() if key in self._rows]
+        return self._book.told()
 
     def _fold(self, entry: Entry) -> Row | None:
         fold = getattr(self, f"_fold_{entry.kind.replace('-', '_')}", None)
@@ -87,72 +75,21 @@ class Conversation:
 
     def _row(self, entry: Entry, what: str, kind: str, direction: str) -> Row:
         key = f"{entry.connection}:{what}"
-        row = self._rows.get(key)
+        row = self._book.row(key)
         if row is None:
-            row = self._rows[key] = Row(key, kind, entry.connection, direction, entry.at_seconds, entry.side)
+            row = Row(key, kind, entry.connection, direction, entry.at_seconds, entry.side)
+            self._book.add(row)
         row.at_seconds = min(row.at_seconds, entry.at_seconds)  # what another process saw is told after what it brought about here
         return row
 
     def _alone(self, entry: Entry, kind: str, direction: str = "here") -> Row:
         return self._row(entry, f"entry {entry.number}", kind, direction)
 
-    def _lane(self, entry: Entry) -> Lane:
-        number = entry.connection or 0
-        lane = self.lanes.get(number)
-        if lane is None:
-            lane = self.lanes[number] = Lane(number, entry.at_seconds)
-            if len(self.lanes) > _LANES_MOST:
-                del self.lanes[next(iter(self.lanes))]
-        if entry.side == "server":
-            lane.server_seen = True
-        elif lane.client_began is None:
-            lane.client_began = entry.at_seconds
-        return lane
-
-    # What waits for whom.
-
-    def _set_waits(self, row: Row, waits: str) -> None:
-        row.waits = waits
-        if waits:
-            self._waiting[row.key] = row
-        else:
-            self._waiting.pop(row.key, None)
-        self._changed[row.key] = row
-
-    def _give_up(self, connection: int | None, *waits: str) -> None:
-        """What waits for an end that is gone waits no more."""
-        for row in [row for row in self._waiting.values() if row.connection == connection and row.waits in waits]:
-            row.lost = True
-            self._set_waits(row, "")
-
-    def _let_go(self, connection: int | None) -> None:
-        """What the process had not told of before it ended may have arrived there or not: that is not known."""
-        for row in [row for row in self._waiting.values() if row.connection == connection and row.waits in ("arrival", "handler", "wire")]:
-            row.details.append(("at the server", "not known: the process ended before it told"))
-            self._set_waits(row, "")
-
-    def _update_waits(self, row: Row, whole: bool = True) -> None:
-        """What a message waits for, by the places that it has not yet reached, or that its next place is gone."""
-        lane, seen = self.lanes[row.connection or 0], row.moments
-        waits, gone = "", None
-        if row.direction == "up" and "handler" not in seen:
-            if "wire" not in seen or not whole:
-                waits, gone = "arrival" if lane.server_seen else "", lane.server_ended
-            else:
-                waits, gone = "handler", lane.handler_ended
-        elif row.direction == "down" and "client" not in seen:
-            if "wire" not in seen:
-                waits, gone = "wire", lane.server_ended
-            elif lane.client_began is not None:
-                waits, gone = "client", lane.client_ended
-        row.lost = bool(waits) and gone is not None
-        self._set_waits(row, "" if row.lost else waits)
-
     # The handshake.
 
     def _fold_request(self, entry: Entry) -> Row:
         row = self._row(entry, "request", "request", "up")
-        self._lane(entry)
+        self.lanes.of(entry)
         row.moments.setdefault("client" if entry.side == "client" else "wire", entry.at_seconds)
         if entry.side == "client":
             row.client = visible(entry.text)
@@ -163,7 +100,7 @@ class Conversation:
 
     def _fold_response(self, entry: Entry) -> Row:
         row = self._row(entry, "response", "response", "down")
-        status, lane = entry.details.get("status"), self._lane(entry)
+        status, lane = entry.details.get("status"), self.lanes.of(entry)
         lane.refused = status != 101
         row.moments.setdefault("client" if entry.side == "client" else "wire", entry.at_seconds)
         row.wire = f"HTTP {status}"
@@ -183,13 +120,13 @@ class Conversation:
         return self._fold_frame(entry, "down" if entry.side == "client" else "up", sent=False)
 
     def _fold_frame(self, entry: Entry, direction: str, *, sent: bool) -> Row:
-        opcode, lane = entry.details["opcode"], self._lane(entry)
-        row = self._row(entry, _frame_key(entry, lane, direction, sent), "message" if opcode in _DATA else opcode.lower(), direction)
+        opcode, lane = entry.details["opcode"], self.lanes.of(entry)
+        row = self._row(entry, frame_key(entry, lane, direction, sent), "message" if opcode in DATA else opcode.lower(), direction)
         row.wire = wire_words(entry)
         self._note_frame_moment(row, entry, sent)
         if entry.side == "client" and opcode != "CONT":
             row.client = frame_words(entry)
-        if opcode in _DATA:
+        if opcode in DATA:
             self._note_message(row, entry)
         else:
             self._note_control(row, entry, lane, sent)
@@ -206,7 +143,7 @@ class Conversation:
         if not row.label and entry.details["opcode"] != "CONT":
             row.label = frame_words(entry)
         row.size = max(row.size, entry.size)
-        self._update_waits(row, whole=entry.details["fin"])
+        self._book.update_waits(row, self.lanes.of(entry), whole=entry.details["fin"])
 
     def _note_control(self, row: Row, entry: Entry, lane: Lane, sent: bool) -> None:
         opcode = entry.details["opcode"]
@@ -223,7 +160,7 @@ class Conversation:
     # The handler.
 
     def _fold_asgi_receive(self, entry: Entry) -> Row:
-        kind, lane = entry.details["type"], self._lane(entry)
+        kind, lane = entry.details["type"], self.lanes.of(entry)
         if kind == "websocket.receive":
             row = self._row(entry, f"up message {entry.ordinal}", "message", "up")
             row.label = payload_words(entry)
@@ -238,22 +175,22 @@ class Conversation:
             row.label = row.label or row.handler
         row.moments.setdefault("handler", entry.at_seconds)
         if kind == "websocket.receive":
-            self._update_waits(row)
+            self._book.update_waits(row, lane)
         self._note_states(row, entry)
         return row
 
     def _disconnect_row(self, entry: Entry) -> Row:
         for what in ("up close", "down close"):
-            if f"{entry.connection}:{what}" in self._rows:
+            if self._book.row(f"{entry.connection}:{what}") is not None:
                 return self._row(entry, what, "close", "up")
         row = self._alone(entry, "disconnect")
         row.tone = "warning"
         return row
 
     def _fold_asgi_send(self, entry: Entry) -> Row:
-        kind = entry.details["type"]
-        self._lane(entry)
-        accepted = f"{entry.connection}:response" in self._rows and self._rows[f"{entry.connection}:response"].handler == "accept"
+        kind, lane = entry.details["type"], self.lanes.of(entry)
+        response = self._book.row(f"{entry.connection}:response")
+        accepted = response is not None and response.handler == "accept"
         if kind == "websocket.send":
             row = self._row(entry, f"down message {entry.ordinal}", "message", "down")
             row.label, row.size = payload_words(entry), max(row.size, entry.size)
@@ -268,7 +205,7 @@ class Conversation:
             row.label = row.label or row.handler
         row.moments.setdefault("handler", entry.at_seconds)
         if kind == "websocket.send":
-            self._update_waits(row)
+            self._book.update_waits(row, lane)
         if entry.details.get("hopped"):
             row.details.append(("called from", "another loop or thread; the kit hopped to the server's"))
         self._note_states(row, entry)
@@ -276,7 +213,7 @@ class Conversation:
 
     def _note_states(self, row: Row, entry: Entry) -> None:
         states = (entry.details["client_state"], entry.details["application_state"])
-        lane = self._lane(entry)
+        lane = self.lanes.of(entry)
         if lane.states != states:
             lane.states = states
             row.states = f"client {states[0]} · application {states[1]}"
@@ -291,7 +228,7 @@ class Conversation:
 
     def _fold_error(self, entry: Entry) -> Row:
         if entry.details.get("what") == "process-ended":
-            self._let_go(entry.connection)
+            self._book.let_go(entry.connection)
         row = self._alone(entry, "error")
         row.handler, row.tone = visible(entry.text), "bad"
         row.details = [("at", visible(line)) for line in entry.details.get("lines", ())]
@@ -315,15 +252,15 @@ class Conversation:
         return row
 
     def _end_handler(self, entry: Entry) -> None:
-        lane = self._lane(entry)
+        lane = self.lanes.of(entry)
         if lane.handler_ended is None:
             lane.handler_ended = entry.at_seconds
-        self._give_up(entry.connection, "handler")
+        self._book.give_up(entry.connection, "handler")
 
     def _end_socket(self, entry: Entry) -> Row:
-        lane, text, of_client = self._lane(entry), visible(entry.text), entry.side == "client"
+        lane, text, of_client = self.lanes.of(entry), visible(entry.text), entry.side == "client"
         silent = lane.complete and not lane.closing and not lane.refused
-        direction, known = ("up" if of_client else "down") if silent else "here", self._rows.get(f"{entry.connection}:end")
+        direction, known = ("up" if of_client else "down") if silent else "here", self._book.row(f"{entry.connection}:end")
         if known is not None and known.kind == "dropped" and entry.at_seconds < known.at_seconds:
             known.direction = direction  # it was this end that dropped the line, though the other was heard first
         row = self._row(entry, "end", "dropped" if silent else "end", direction)
@@ -331,10 +268,10 @@ class Conversation:
         row.label = "dropped, no Close frame" if row.kind == "dropped" else row.label or text
         if of_client:
             row.client, lane.client_ended = text, entry.at_seconds
-            self._give_up(entry.connection, "client")
+            self._book.give_up(entry.connection, "client")
         else:
             row.handler, lane.server_ended = text, entry.at_seconds
-            self._give_up(entry.connection, "wire", "arrival")
+            self._book.give_up(entry.connection, "wire", "arrival")
         if not lane.complete:
             self._presume_over(lane, entry.at_seconds)
         return row
@@ -344,7 +281,7 @@ class Conversation:
         lane.client_ended = lane.client_ended or at_seconds
         lane.server_ended = lane.server_ended or at_seconds
         lane.handler_ended = lane.handler_ended or at_seconds
-        self._give_up(lane.connection, "arrival", "handler", "wire", "client")
+        self._book.give_up(lane.connection, "arrival", "handler", "wire", "client")
 
     def _fold_fault(self, entry: Entry) -> Row:
         row = self._alone(entry, "fault", "divider" if entry.connection is None else "here")
@@ -358,19 +295,3 @@ class Conversation:
         row.wire = row.label = visible(entry.text)
         row.tone = {"blocked": "warning", "unblocked": "good"}.get(entry.details.get("what", ""), "muted")
         return row
-
-
-def _frame_key(entry: Entry, lane: Lane, direction: str, sent: bool) -> str:
-    """What tells a frame's row from the others of its connection, the same at both ends."""
-    opcode = entry.details["opcode"]
-    if opcode in _DATA:
-        return f"{direction} message {entry.ordinal}"
-    if opcode == "CLOSE":
-        return f"{direction} close"
-    mine, others = (lane.controls.setdefault((direction, opcode, seen), deque(maxlen=_CONTROLS_MOST)) for seen in (sent, not sent))
-    if others:
-        return others.popleft()
-    key = f"{direction} {opcode} {entry.number}"
-    if sent or lane.complete:  # after a gap nobody knows whether a frame that is read first was written in it
-        mine.append(key)
-    return key

@@ -6,7 +6,6 @@ import ast
 import inspect
 import io
 import keyword
-import linecache
 import tokenize
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +13,7 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 from kit.printable import visible
-from kit.source import Place
+from kit.source import Place, source_lines
 
 __all__ = ["Listing", "code_of", "listing_of"]
 
@@ -79,7 +78,7 @@ def listing_of(thing: Any) -> Listing:
     title = visible(getattr(code, "co_qualname", "") or getattr(thing, "__name__", type(thing).__name__)).replace("<locals>.", "")
     if code is None:
         return Listing(title, "", "", 0, note="This is written in C, or has no code of its own: there is no source to show.")
-    file_lines = linecache.getlines(code.co_filename)
+    file_lines = source_lines(code.co_filename)
     where = Place(code.co_filename, code.co_firstlineno, code.co_name, "").cell
     if not file_lines:
         note = "Python keeps no source for this function: it was made neither in a file nor in a cell, for example by exec."

@@ -10,6 +10,7 @@ import time
 import urllib.parse
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from websockets.client import ClientProtocol
@@ -26,10 +27,9 @@ from kit.taps import WireTap, note_closes
 from kit.timeline import Timeline
 from kit.wire import ClientWire
 
-__all__ = ["OPEN_SECONDS", "QUEUE_MESSAGES", "address_of", "open_wire", "server_heard_out", "timeline_of"]
+__all__ = ["ClientEnd", "address_of", "handshake_headers", "open_wire", "server_heard_out", "timeline_of"]
 
-QUEUE_MESSAGES = 256
-OPEN_SECONDS = 5.0
+_QUEUE_MESSAGES = 256
 _HEARD_SECONDS = 0.3
 
 
@@ -76,41 +76,72 @@ def timeline_of(target: Server | str, url: WebSocketURI) -> Timeline:
     return server.timeline if server else Timeline()
 
 
-async def open_wire(
-    url: WebSocketURI, name: str | None, headers: dict[str, str], protocol_options: dict[str, Any], timeline: Timeline
-) -> tuple[ClientWire, Connection]:
-    """On the clients' loop: 1. TCP; 2. the handshake (RFC 6455 §4.1); 3. the wire and its connection."""
-    protocol = ClientProtocol(url, **protocol_options)
-    end = _ClientEnd(url, name, protocol, timeline)
-    request = _request(protocol, headers)
-    make_wire = partial(ClientWire, protocol, request, queue_messages=QUEUE_MESSAGES, attach=end.attach, on_end=end.ended)
-    wire = await _answered(url, make_wire)
-    if protocol.handshake_exc is not None:
-        await server_heard_out(end.connection)
-    _check_handshake(wire, end.connection)
-    end.connection.accepted = True  # of a server elsewhere nobody else would say so
-    return wire, end.connection
+def handshake_headers(target: Server | str, headers: Mapping[str, str], cookies: Mapping[str, str]) -> dict[str, str]:
+    """The headers to send: the caller's own, and in one ``Cookie`` his cookies with what a server of this kernel asks of the kit's clients."""
+    sent = {name: value for name, value in headers.items() if name.lower() != "cookie"}
+    own = [value for name, value in headers.items() if name.lower() == "cookie"]
+    kits = (running_server(target.name) or target).kit_cookies if isinstance(target, Server) else {}
+    pairs = [*own, *(f"{name}={value}" for name, value in {**cookies, **kits}.items())]
+    return {**sent, "Cookie": "; ".join(pairs)} if pairs else sent
 
 
-class _ClientEnd:
-    """What a client's end tells its Timeline: of a connection when there is a socket, and how it ended when the socket is gone."""
+class ClientEnd:
+    """One client's end of a connection to be: what it asks for, its connection once it has a socket, and what its Timeline is told.
 
-    __slots__ = ("_name", "_protocol", "_timeline", "_url", "connection")
+    Args:
+        url: what `address_of` has made.
+        name: the client's, or None for one by its number.
+        headers: more headers; they take the place of the protocol's own, for two Hosts would be no request at all.
+        protocol_options: the websockets library's, under its names.
 
-    def __init__(self, url: WebSocketURI, name: str | None, protocol: ClientProtocol, timeline: Timeline) -> None:
-        self._url = url
-        self._name = name
-        self._protocol = protocol
-        self._timeline = timeline
+    Attributes:
+        connection: the connection as both ends see it, and address the socket's own; None before there is a socket.
+        wire: the client's socket, once the request is under way.
+    """
+
+    def __init__(
+        self, url: WebSocketURI, name: str | None, timeline: Timeline, headers: Mapping[str, str] = MappingProxyType({}), **protocol_options: Any
+    ) -> None:
         self.connection: Connection | None = None
+        self.address: tuple[Any, ...] | None = None
+        self.wire: ClientWire | None = None
+        self.url = url
+        self._name = name
+        self._timeline = timeline
+        self._headers = headers
+        self._protocol = ClientProtocol(url, **protocol_options)
 
-    def attach(self, address: tuple) -> WireTap | None:
-        connection = self.connection = self._timeline.open_connection(address, name=self._name or "", path=self._url.path)
+    async def dial(self) -> ClientWire:
+        """On the clients' loop: 1. TCP, and TLS if asked for; 2. the opening request. Its answer is not waited for.
+
+        Raises:
+            ConnectError: nobody answers there.
+        """
+        make_wire = partial(ClientWire, self._protocol, self._request(), queue_messages=_QUEUE_MESSAGES, attach=self._attach, on_end=self._ended)
+        self.wire = await _open_socket(self.url, make_wire)
+        return self.wire
+
+    def forsake(self) -> None:
+        """On the clients' loop: drop the socket, if there is one, because whoever wanted it has been cancelled."""
+        if self.wire is not None:
+            self.wire.abort()
+
+    def _request(self) -> Request:
+        request = self._protocol.connect()
+        for header in self._headers:
+            if header in request.headers:
+                del request.headers[header]
+        request.headers.update(self._headers)
+        return request
+
+    def _attach(self, address: tuple) -> WireTap | None:
+        self.address = tuple(address)
+        connection = self.connection = self._timeline.open_connection(address, name=self._name or "", path=self.url.path)
         connection.name = self._name or f"client {connection.number}"
         connection.client_here = True
         return WireTap(self._timeline, connection, "client") if self._timeline.recording else None
 
-    def ended(self, address: tuple) -> None:
+    def _ended(self, address: tuple) -> None:
         connection, protocol = self.connection, self._protocol
         if not self._timeline.recording:
             note_closes(connection, "client", protocol)
@@ -124,28 +155,34 @@ class _ClientEnd:
         self._timeline.end_connection(address, connection)
 
 
-def _request(protocol: ClientProtocol, headers: dict[str, str]) -> Request:
-    """The opening request; the caller's own headers take the place of the protocol's: two Hosts would be no request at all."""
-    request = protocol.connect()
-    for header in headers:
-        if header in request.headers:
-            del request.headers[header]
-    request.headers.update(headers)
-    return request
+async def open_wire(end: ClientEnd, within_seconds: float | None) -> ClientWire:
+    """On the clients' loop: dial, and wait for the handshake's answer (RFC 6455 §4.1), at most so many seconds in all.
+
+    Raises:
+        HandshakeRefused: the server answered with an HTTP status.
+        ConnectError: nobody answered in time, or not in the WebSocket protocol.
+    """
+    wire = await _answered(end, within_seconds)
+    if wire.protocol.handshake_exc is not None:
+        await server_heard_out(end.connection)
+    _check_handshake(wire, end.connection)
+    end.connection.accepted = True  # of a server elsewhere nobody else would say so
+    return wire
 
 
-async def _answered(url: WebSocketURI, make_wire: Callable[[socket.socket | None], ClientWire]) -> ClientWire:
+async def _answered(end: ClientEnd, within_seconds: float | None) -> ClientWire:
     """A wire whose handshake has an answer, whatever it says."""
     try:
-        async with asyncio.timeout(OPEN_SECONDS):
-            wire = await _open_socket(url, make_wire)
+        async with asyncio.timeout(within_seconds):
+            wire = await end.dial()
             try:
                 await asyncio.shield(wire.handshake)
             except asyncio.CancelledError:
                 wire.abort()
                 raise
     except TimeoutError:
-        raise ConnectError(f"{_address(url)} did not answer the handshake within {OPEN_SECONDS:g} s. Is it a WebSocket server, and does it answer?") from None
+        advice = "Is it a WebSocket server, and does it answer? One that takes its time: connect(…, handshake_timeout_seconds=60)"
+        raise ConnectError(f"{_address(end.url)} did not answer the handshake within {within_seconds:g} s. {advice}") from None
     return wire
 
 

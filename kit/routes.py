@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import linecache
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -18,9 +17,10 @@ from starlette.convertors import Convertor
 from starlette.routing import Host, Mount, Route, WebSocketRoute, compile_path
 from starlette.staticfiles import StaticFiles
 
-from kit.parameters import Parameter, from_convertor, from_field, from_security, merged
+from kit.declared import from_convertor, from_field, from_security
+from kit.parameters import Parameter, merged
 from kit.route import DependencyDescription, RouteDescription, Routes
-from kit.source import Place
+from kit.source import Place, source_line
 
 __all__ = ["websocket_routes"]
 
@@ -248,4 +248,4 @@ def _place_of(call: Any) -> Place | None:
     if not codes:
         return None
     code = codes[0]
-    return Place(code.co_filename, code.co_firstlineno, _short_name(call), linecache.getline(code.co_filename, code.co_firstlineno).strip())
+    return Place(code.co_filename, code.co_firstlineno, _short_name(call), source_line(code.co_filename, code.co_firstlineno))

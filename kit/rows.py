@@ -9,9 +9,12 @@ from typing import Any
 from kit.printable import human_bytes, quoted, visible
 from kit.timeline import Entry
 
-__all__ = ["Lane", "Row", "add_frame_details", "add_headers", "answer_words", "frame_words", "payload_words", "wire_words"]
+__all__ = ["DATA", "Lane", "Lanes", "Row", "add_frame_details", "add_headers", "answer_words", "frame_key", "frame_words", "payload_words", "wire_words"]
 
+DATA = ("TEXT", "BINARY", "CONT")
 _DETAILS_MOST = 40
+_LANES_MOST = 1_000  # as many connections as a Timeline remembers
+_CONTROLS_MOST = 100  # pings, or pongs, of one direction of one connection that are on their way
 
 
 @dataclass
@@ -93,6 +96,40 @@ class Lane:
     complete: bool = True
     states: tuple[str, str] | None = None
     controls: dict[tuple[str, str, bool], deque[str]] = field(default_factory=dict)
+
+
+class Lanes(dict[int, Lane]):
+    """The lanes of the newest 1,000 connections, by their numbers; what concerns no connection is in lane 0."""
+
+    def of(self, entry: Entry) -> Lane:
+        """The lane that an Entry belongs to, which has now seen it."""
+        number = entry.connection or 0
+        lane = self.get(number)
+        if lane is None:
+            lane = self[number] = Lane(number, entry.at_seconds)
+            if len(self) > _LANES_MOST:
+                del self[next(iter(self))]
+        if entry.side == "server":
+            lane.server_seen = True
+        elif lane.client_began is None:
+            lane.client_began = entry.at_seconds
+        return lane
+
+
+def frame_key(entry: Entry, lane: Lane, direction: str, sent: bool) -> str:
+    """What tells a frame's row from the others of its connection, the same at both ends."""
+    opcode = entry.details["opcode"]
+    if opcode in DATA:
+        return f"{direction} message {entry.ordinal}"
+    if opcode == "CLOSE":
+        return f"{direction} close"
+    mine, others = (lane.controls.setdefault((direction, opcode, seen), deque(maxlen=_CONTROLS_MOST)) for seen in (sent, not sent))
+    if others:
+        return others.popleft()
+    key = f"{direction} {opcode} {entry.number}"
+    if sent or lane.complete:  # after a gap nobody knows whether a frame that is read first was written in it
+        mine.append(key)
+    return key
 
 
 def payload_words(entry: Entry) -> str:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 from kit import loops
 from kit.binding import FIRST_PORT
 from kit.connection import Connection
-from kit.errors import KitError, LoopStopped, StillBlockedWarning
+from kit.errors import KitError, LoopStopped, ServerStartError, StillBlockedWarning
 from kit.lifetime import Lifetime
+from kit.output import serving
 from kit.pending import Pending
 from kit.plan import Plan, planned
 from kit.registry import one_at_a_time, servers, serving_ports
@@ -122,8 +123,13 @@ class Server:
 
     @property
     def kit_cookies(self) -> dict[str, str]:
-        """The cookies by which the kit's own clients show the server's ``kit_token``."""
+        """The cookie by which the kit's own clients, and a browser that came by a link, show the ``kit_token``; its name has the port in it."""
         return self._life.admission.cookies
+
+    @property
+    def kit_token(self) -> str | None:
+        """The secret that everybody has to show, or None."""
+        return next(iter(self.kit_cookies.values()), None)
 
     def open(self, path: str = "/") -> Page:
         """The page at ``path`` for the end of a cell: it is shown in a frame, with a link, at the address that the reader's browser can reach."""
@@ -209,7 +215,7 @@ def serve(
 
     Also ``async with serve(app) as server``, which stops it at the end. The server is ready when this returns. Calling it
     again with the same ``name`` replaces that server: its connections are closed with 1012, the port stays, the Timeline
-    goes on.
+    goes on. May be awaited on any loop, in any thread; cancelling it leaves no server running.
 
     It is safe by default: a WebSocket handshake from a page of another origin (RFC 6454), and any request that calls this
     machine by a foreign name, is refused with HTTP 403 before the app runs. Pages of the notebook that shows its panels may connect.
@@ -228,7 +234,7 @@ def serve(
             so that blocking calls such as ``asyncio.run(…)`` in a cell keep the server alive.
         allowed_origins: more origins whose pages may connect, or ``"*"``, which switches the check off.
         allowed_hosts: more names by which it may be called, or ``"*"``, which switches the check off.
-        kit_token: a secret of 16 characters or more, wanted from everybody as ``?kit_token=`` or as a cookie. The app
+        kit_token: a secret of 16 characters or more, wanted from everybody as ``?kit_token=`` or in the cookie ``kit_token_<port>``. The app
             never sees it, and it is never recorded.
         max_connections: more sockets at a time, in each process, are turned away with HTTP 503.
         max_message_bytes: a longer message closes the connection with 1009.
@@ -266,12 +272,21 @@ def serve(
             recording=recording,
         )
         was_there = name in servers
+        _check_who_asks(name)
         server = await loops.background().run(one_at_a_time(name, _replace, plan))
         if port is None and server.port != FIRST_PORT and not was_there:
             print(f"Server {name!r} is at {server.url}.")
         return server
 
     return Pending(start, Server.stop, not_yet="this server has not been started", advice="server = await serve(app)")
+
+
+def _check_who_asks(name: str) -> None:
+    """Refuse a server that would wait for its own start: of each name one start is under way at a time."""
+    here, starting = serving.get(), servers.get(name)
+    if here is not None and starting is not None and starting.state == "starting" and here.timeline is starting.timeline:
+        why = f"server {name!r} is still starting, and this serve() is in its app's own start-up, so each would wait for the other"
+        raise ServerStartError(f"{why}. Give the inner one a name of its own: await serve(app, name={name + '-inner'!r})")
 
 
 async def _replace(plan: Plan) -> Server:

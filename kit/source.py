@@ -9,8 +9,9 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
+from typing import Any
 
-__all__ = ["Place", "innermost_line", "innermost_place", "is_readers", "readers_lines"]
+__all__ = ["Place", "innermost_line", "innermost_place", "is_readers", "readers_lines", "source_line", "source_lines"]
 
 _LIBRARIES = tuple({str(Path(path).resolve()) for path in [*site.getsitepackages(), *map(sysconfig.get_path, ("stdlib", "purelib", "platlib"))] if path})
 _KIT = str(Path(__file__).parent.resolve())
@@ -40,6 +41,19 @@ def is_readers(filename: str) -> bool:
     if filename.startswith("<"):
         return filename.startswith("<ipython-input")
     return not filename.startswith((*_LIBRARIES, _KIT))
+
+
+def source_lines(filename: str, module_globals: dict[str, Any] | None = None) -> list[str]:
+    """The lines of a file or cell; none where that is not known.
+
+    Python calls whatever ``exec`` is given ``<string>``, and 3.13.0 keeps the text of ``python -c`` under that name: not to be mistaken for it.
+    """
+    return linecache.getlines(filename, module_globals) if filename != "<string>" else []
+
+
+def source_line(filename: str, number: int, module_globals: dict[str, Any] | None = None) -> str:
+    """One line of a file or cell, from 1 on, without the spaces around it; empty where that is not known."""
+    return next(iter(source_lines(filename, module_globals)[number - 1 : number]), "").strip()
 
 
 def innermost_place(frame: FrameType | None) -> Place | None:
@@ -74,7 +88,7 @@ def innermost_line(traceback: TracebackType | None) -> tuple[CodeType, int] | No
 
 def _place(frame: FrameType, line: int) -> Place:
     code = frame.f_code
-    return Place(code.co_filename, line, code.co_name, linecache.getline(code.co_filename, line, frame.f_globals).strip())
+    return Place(code.co_filename, line, code.co_name, source_line(code.co_filename, line, frame.f_globals))
 
 
 def _cell_numbers() -> dict[str, int]:

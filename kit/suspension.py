@@ -11,26 +11,24 @@ import gc
 import weakref
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextvars import Context
-from functools import cache, partial
-from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
+from functools import lru_cache
+from types import CodeType, CoroutineType, FrameType
 from typing import Any, NamedTuple
 
 from kit.awaited import awaited_tasks, source_futures
+from kit.chain import Step, follow, future_at
 from kit.connection import Connection
+from kit.known_calls import wait_of
 from kit.output import serving
 from kit.source import is_readers
-from kit.taps import HandlerTap
-from kit.waiting import Wait, kind_of
+from kit.waiting import Wait
 
 __all__ = ["Line", "Suspension", "connection_of", "suspension_of", "suspensions_of", "tasks_by_connection"]
 
-_STEPS_LIMIT = 200
 _TASKS_LIMIT = 50
 _DEPTH_LIMIT = 8
 _ATTEMPTS = 3
-# What Python puts between a frame and what it waits for; all of them hold what they wrap where the garbage collector finds it.
-_WRAPPERS = {"async_generator_asend", "async_generator_athrow", "coroutine_wrapper", "anext_awaitable", "FutureIter"}
-_SUSPENDABLE = (CoroutineType, AsyncGeneratorType, GeneratorType, asyncio.Future)
+_FILES_MOST = 4_096  # every cell that is run is a file of its own
 
 Task = asyncio.Task[Any]
 Frames = Mapping[int, FrameType]
@@ -59,20 +57,6 @@ class Suspension(NamedTuple):
     held: tuple[Line, ...] = ()
     witness: weakref.ref[Any] | None = None
     branches: tuple[Suspension, ...] = ()
-
-
-class _Step(NamedTuple):
-    """One frame on the way from a task to what it waits for, and the coroutine or generator that it belongs to."""
-
-    frame: FrameType
-    owner: Any
-
-
-class _Chain(NamedTuple):
-    """The way from a task to what it waits for: its frames, outermost first, and what the innermost waits for."""
-
-    steps: list[_Step]
-    end: Any
 
 
 class _View(NamedTuple):
@@ -156,18 +140,18 @@ def _read(task: Task, view: _View, seen: set[Task], depth: int) -> Suspension:
         return _running(root, view)
     if not getattr(root, "cr_suspended", True):
         return Suspension((), Wait("begins" if getattr(root, "cr_frame", None) is not None else "ready"))
-    chain = _follow(root)
+    chain = follow(root)
     if not chain.steps:
         return Suspension((), Wait("ready"))
     lines = _readers_lines([step.frame for step in chain.steps], view)
     beneath = _beneath(chain.steps, view)
     held = tuple(_held_open(chain.steps, view))
     witness = _witness(beneath, chain.end)
-    awaited = [other for other in awaited_tasks([step.frame for step in beneath or chain.steps[-1:]], chain.end) if not other.done() and other not in seen][
-        :_TASKS_LIMIT
-    ]
+    awaited = [other for other in awaited_tasks([step.frame for step in beneath or chain.steps[-1:]], chain.end) if not other.done() and other not in seen]
+    awaited = awaited[:_TASKS_LIMIT]
     seen.update(awaited)
-    wait = _wait(beneath, chain, view, len(awaited))
+    foreign = [step for step in chain.steps if not _is_own(step.frame.f_code, view)]
+    wait = wait_of(beneath, chain.end, foreign=foreign, connection=view.connection, task_count=len(awaited))
     below = [_suspension(other, view, seen, depth + 1) for other in awaited] if depth < _DEPTH_LIMIT else []
     if len(below) == 1 and wait.kind not in ("tasks", "task-group"):
         return _joined(Suspension(lines, wait, held, witness), below[0])
@@ -175,35 +159,6 @@ def _read(task: Task, view: _View, seen: set[Task], depth: int) -> Suspension:
         return _in_thread(Suspension(lines, wait, held, witness), chain.end, view)
     branches = tuple(branch._replace(lines=lines + branch.lines) for branch in below)
     return Suspension(lines, wait, held, witness, branches)
-
-
-def _follow(root: Any) -> _Chain:
-    """Every frame from ``root`` to the innermost suspended one, and what that waits for."""
-    steps: list[_Step] = []
-    at = root
-    while at is not None and len(steps) < _STEPS_LIMIT:
-        kind = type(at)
-        if kind is CoroutineType:
-            frame, inner = at.cr_frame, at.cr_await
-        elif kind is AsyncGeneratorType:
-            frame, inner = at.ag_frame, at.ag_await
-        elif kind is GeneratorType:
-            frame, inner = at.gi_frame, at.gi_yieldfrom
-        else:
-            frame, inner = None, _wrapped(at)
-            if inner is None:
-                break
-        if frame is not None:
-            steps.append(_Step(frame, at))
-        at = inner
-    return _Chain(steps, at)
-
-
-def _wrapped(at: Any) -> Any:
-    """What a wrapper of Python's own hides, or None: then ``at`` is where the way ends."""
-    if isinstance(at, asyncio.Future) or type(at).__name__ not in _WRAPPERS:
-        return None
-    return next((held for held in gc.get_referents(at) if isinstance(held, _SUSPENDABLE)), None)
 
 
 def _running(root: Any, view: _View) -> Suspension:
@@ -226,10 +181,10 @@ def _is_own(code: CodeType, view: _View) -> bool:
     return _of_reader(code.co_filename) or code in view.own
 
 
-_of_reader = cache(is_readers)
+_of_reader = lru_cache(_FILES_MOST)(is_readers)
 
 
-def _beneath(steps: list[_Step], view: _View) -> list[_Step]:
+def _beneath(steps: list[Step], view: _View) -> list[Step]:
     """The libraries' steps below the innermost line of the reader's."""
     for index in range(len(steps) - 1, -1, -1):
         if _is_own(steps[index].frame.f_code, view):
@@ -237,82 +192,13 @@ def _beneath(steps: list[_Step], view: _View) -> list[_Step]:
     return steps
 
 
-def _witness(beneath: list[_Step], end: Any) -> weakref.ref[Any] | None:
+def _witness(beneath: list[Step], end: Any) -> weakref.ref[Any] | None:
     """Each call makes a new coroutine, or at least a new future: the first one below the reader's line tells calls apart."""
     for step in beneath:
         if type(step.owner) is CoroutineType:
             return weakref.ref(step.owner)
-    return weakref.ref(_future(end)) if _future(end) is not None else None
-
-
-def _future(end: Any) -> asyncio.Future[Any] | None:
-    return end if isinstance(end, asyncio.Future) else None
-
-
-# What it waits for.
-
-
-def _wait(beneath: list[_Step], chain: _Chain, view: _View, task_count: int) -> Wait:
-    kind, call, peer = _known_call(beneath, view)
-    limit, work = _limit(beneath), _work(beneath) if kind == "thread" else ""
-    if kind is None:
-        kind = _kind_by_end(beneath, chain, task_count)
-    if kind == "tasks" and not beneath:
-        call = "gather"
-    return Wait(kind, call or _name_of(chain.end), peer, limit, task_count, work)
-
-
-def _known_call(beneath: list[_Step], view: _View) -> tuple[str | None, str, str]:
-    """The first step that is known to wait for something: what for, the name of the reader's call, and the other connection."""
-    call = beneath[0].frame.f_code.co_name if beneath else ""
-    for step in beneath:
-        code = step.frame.f_code
-        if code in _TAP_KINDS:
-            connection = step.frame.f_locals["self"]._connection
-            return _TAP_KINDS[code], call, connection.name if connection is not view.connection else ""
-        kind = kind_of(str(step.frame.f_globals.get("__name__")), code.co_qualname)
-        if kind is not None:
-            return kind, "TaskGroup" if kind == "task-group" else code.co_name if call.startswith("__") else call, ""
-    return None, call, ""
-
-
-_TAP_KINDS = {HandlerTap.receive.__code__: "message", HandlerTap.send.__code__: "send"}
-
-
-def _kind_by_end(beneath: list[_Step], chain: _Chain, task_count: int) -> str:
-    """For calls that are not known by name: what the innermost of them waits for."""
-    if task_count > 1 or hasattr(chain.end, "_children"):
-        return "tasks"
-    if chain.end is not None and _future(chain.end) is None:
-        return "hidden"
-    if beneath or chain.end is None:
-        return "other"
-    return "task" if isinstance(chain.end, asyncio.Task) else "thread" if source_futures(chain.end) else "future"
-
-
-def _limit(beneath: list[_Step]) -> float | None:
-    """After how many seconds the call gives up, or a sleep is over."""
-    for step in beneath:
-        name = step.frame.f_code.co_name
-        if name in ("wait_for", "sleep"):
-            limit = step.frame.f_locals.get("timeout" if name == "wait_for" else "delay")
-            return float(limit) if isinstance(limit, (int, float)) else None
-    return None
-
-
-def _work(beneath: list[_Step]) -> str:
-    """The name of the function that is run in a thread."""
-    for step in beneath:
-        function = step.frame.f_locals.get("func")
-        while isinstance(function, partial):
-            function = function.func
-        if function is not None:
-            return f"{getattr(function, '__name__', 'a function')}()"
-    return ""
-
-
-def _name_of(end: Any) -> str:
-    return "" if end is None else type(end).__name__.strip("_")
+    future = future_at(end)
+    return weakref.ref(future) if future is not None else None
 
 
 # Tasks that wait for tasks, and threads that work for them.
@@ -323,7 +209,8 @@ def _joined(outer: Suspension, inner: Suspension) -> Suspension:
     wait = inner.wait if inner.wait.limit_seconds is not None or inner.wait.kind == "send" else inner.wait._replace(limit_seconds=outer.wait.limit_seconds)
     if not inner.lines and outer.wait.call:
         wait = wait._replace(call=outer.wait.call if outer.wait.kind != "task" else wait.call)
-    return Suspension(outer.lines + inner.lines, wait, outer.held, inner.witness or outer.witness, inner.branches)
+    branches = tuple(branch._replace(lines=outer.lines + branch.lines) for branch in inner.branches)
+    return Suspension(outer.lines + inner.lines, wait, outer.held, inner.witness or outer.witness, branches)
 
 
 def _in_thread(outer: Suspension, end: Any, view: _View) -> Suspension:
@@ -353,7 +240,7 @@ def _lines_of_work(frame: FrameType | None, futures: set[int], view: _View) -> t
 # Dependencies with yield, which FastAPI keeps open until the handler ends.
 
 
-def _held_open(steps: list[_Step], view: _View) -> Iterator[Line]:
+def _held_open(steps: list[Step], view: _View) -> Iterator[Line]:
     for step in steps:
         if step.frame.f_code.co_name == "app" and "function_stack" in step.frame.f_code.co_varnames:
             variables = step.frame.f_locals

@@ -9,13 +9,13 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from threading import Lock, RLock
+from threading import RLock
 from time import perf_counter
 from typing import Any, NamedTuple
 
 from kit.connection import Connection
 from kit.connection_book import ConnectionBook
-from kit.payload import PREVIEW_CHARACTERS, Payload, size_bytes
+from kit.payload import PREVIEW_CHARACTERS, Payload, Payloads, size_bytes
 from kit.redaction import redact, redacted
 
 __all__ = ["Entry", "Subscription", "Timeline", "TimelineStatistics"]
@@ -123,16 +123,13 @@ class Timeline(ConnectionBook):
     def __init__(self, *, entries_limit: int = 10_000, payload_limit_bytes: int = 16 * 2**20, recording: bool = True) -> None:
         super().__init__()
         self.entries_limit = entries_limit
-        self.payload_limit_bytes = payload_limit_bytes
         self.recording = recording
         self.began_at = time.time()
         self._records: deque[_Record] = deque(maxlen=entries_limit)
         self._numbers = itertools.count(1)
-        self._payloads: deque[Payload] = deque()
-        self._payload_bytes = 0
-        self._payloads_dropped = 0
+        self._payloads = Payloads(payload_limit_bytes)
         self._in_order = RLock()  # numbers are given in the order of appending; reentrant: a finalizer may run while reading, print, and so record
-        self._lock = Lock()
+        self._subscribing = RLock()  # reentrant: a finalizer may close a panel, and so a subscription
         self._subscriptions: tuple[weakref.ref[Subscription], ...] = ()  # replaced, never changed: taps read it while it grows
         self._someone_waits = False
 
@@ -216,8 +213,8 @@ class Timeline(ConnectionBook):
         return TimelineStatistics(
             entries=held,
             entries_dropped=max(0, self.last_number - held),
-            payload_bytes=self._payload_bytes,
-            payloads_dropped=self._payloads_dropped,
+            payload_bytes=self._payloads.held_bytes,
+            payloads_dropped=self._payloads.dropped,
             connections=len(self._connections),
         )
 
@@ -227,13 +224,13 @@ class Timeline(ConnectionBook):
         ``wake`` is called, from any thread, when something new waits; not again until it has been taken.
         """
         subscription = Subscription(self, wake, self.last_number if since is None else since)
-        with self._lock:
+        with self._subscribing:
             self._subscriptions = (*(known for known in self._subscriptions if known() is not None), weakref.ref(subscription))
         self._someone_waits = True
         return subscription
 
     def _unsubscribe(self, subscription: Subscription) -> None:
-        with self._lock:
+        with self._subscribing:
             self._subscriptions = tuple(known for known in self._subscriptions if known() not in (None, subscription))
 
     def _wake_subscribers(self) -> None:
@@ -255,18 +252,8 @@ class Timeline(ConnectionBook):
         return Entry(number, at - self.began, connection.number if connection else None, side, **fields)
 
     def keep(self, payload: Any, *, is_frame: bool = False) -> Payload:
-        """Keep a long payload for as long as the limit allows; from any thread."""
-        size = size_bytes(payload)
-        kept = Payload(payload, size, is_frame=is_frame)
-        with self._lock:
-            self._payloads.append(kept)
-            self._payload_bytes += size
-            while self._payload_bytes > self.payload_limit_bytes:
-                oldest = self._payloads.popleft()
-                oldest.drop()
-                self._payload_bytes -= oldest.size
-                self._payloads_dropped += 1
-        return kept
+        """Keep a long payload for as long as the limit allows; ``is_frame`` says that it is a frame with its header. From any thread."""
+        return self._payloads.keep(payload, is_frame=is_frame)
 
 
 class Subscription:

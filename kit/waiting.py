@@ -18,7 +18,8 @@ _KINDS = {
     ("asyncio", "Event.wait"): "event",
     ("asyncio", "Barrier.wait"): "barrier",
     **dict.fromkeys([("asyncio", "TaskGroup.__aexit__"), ("anyio", "TaskGroup.__aexit__")], "task-group"),
-    **dict.fromkeys([("asyncio", "wait"), ("asyncio", "_wait"), ("asyncio", "as_completed.<locals>._wait_for_one")], "tasks"),
+    **dict.fromkeys([("asyncio", "wait"), ("asyncio", "_wait")], "tasks"),
+    **dict.fromkeys([("asyncio", "as_completed.<locals>._wait_for_one"), ("asyncio", "_AsCompletedIterator._wait_for_one")], "tasks"),
     **dict.fromkeys([("asyncio", "to_thread"), ("anyio", "run_sync"), ("anyio", "AsyncIOBackend.run_sync_in_worker_thread")], "thread"),
 }
 
@@ -95,5 +96,5 @@ def plural(words: str) -> str:
 
 
 def count_of(count: int, noun: str) -> str:
-    """``1 task``, ``3 tasks``."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    """``1 task``, ``3 tasks``, ``1,500 tasks``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

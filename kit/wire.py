@@ -9,7 +9,6 @@ import struct
 import sys
 import time
 from collections.abc import Callable
-from threading import Lock
 
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
@@ -17,13 +16,12 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from kit.away import AwayReader
+from kit.incoming import Assembly, Inbox, Message
 from kit.line import SpoiltLine
-from kit.loops import Mailbox, current_loop
+from kit.outgoing import Outgoing
 from kit.taps import WireTap
 
-__all__ = ["ClientWire", "Message"]
-
-Message = str | bytes
+__all__ = ["ClientWire"]
 
 _PONG = bytes([0x80 | Opcode.PONG])
 
@@ -55,24 +53,16 @@ class ClientWire(asyncio.Protocol):
     ) -> None:
         self.protocol = protocol
         self.loop = asyncio.get_running_loop()
-        self.inbox: Mailbox[Message] = Mailbox()
+        self.inbox = Inbox(queue_messages)
         self.response: Response | None = None
         self.handshake: asyncio.Future[None] = self.loop.create_future()
         self.closed: asyncio.Future[None] = self.loop.create_future()
         self._request = request
-        self._sock = sock  # None under TLS: then every write goes through the transport
-        self._queue_messages = queue_messages
         self._attach = attach
         self._on_end = on_end
         self._tap: WireTap | None = None
-        self._write_lock = Lock()  # orders writes of this loop and of other threads, and keeps the socket from closing under them
-        self._unsent: list[bytes] = []
-        self._writable = asyncio.Event()
-        self._writable.set()
-        self._fragments: list[bytes] = []
-        self._fragments_text = False
-        self._arrived_bytes = self._taken_bytes = 0
-        self._take_lock = Lock()
+        self._outgoing = Outgoing(protocol, sock)
+        self._assembly = Assembly()
         self._reading_paused = False
         self._discarding = False
         self._pings: dict[bytes, asyncio.Future[float]] = {}
@@ -86,6 +76,7 @@ class ClientWire(asyncio.Protocol):
         self.transport = transport
         self.address = transport.get_extra_info("sockname")
         self._tap = self._attach(self.address)
+        self._outgoing.open(transport, self._tap)
         self.protocol.send_request(self._request)
         self._flush_protocol()
 
@@ -108,15 +99,14 @@ class ClientWire(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._away is not None:
             self._away.take_back()
-        with self._write_lock:
-            self._sock = None
+        self._outgoing.close()
         self.protocol.receive_eof()
         self._handle_events()
         if self._close_timer is not None:
             self._close_timer.cancel()
         for waiter in self._pings.values():
-            waiter.cancel()
-        self._writable.set()
+            if not waiter.done():
+                waiter.set_exception(ConnectionError("closed"))
         if self._tap is not None:
             self._tap.ended(f"the socket closed: {exc}" if exc else "the socket closed")
         self._on_end(self.address)
@@ -126,10 +116,10 @@ class ClientWire(asyncio.Protocol):
         self.closed.set_result(None)
 
     def pause_writing(self) -> None:
-        self._writable.clear()
+        self._outgoing.pause()
 
     def resume_writing(self) -> None:
-        self._writable.set()
+        self._outgoing.resume()
 
     # What the Client calls.
 
@@ -141,47 +131,28 @@ class ClientWire(asyncio.Protocol):
         Raises:
             ConnectionError: the connection is not open.
         """
-        frame = Frame(opcode, payload).serialize(mask=True)
-        if current_loop() is self.loop:  # the transport writes at the end of this turn, which saves a change of threads
-            self._check_open()
-            self._write(frame)
-            return self._writable.is_set()
-        with self._write_lock:
-            self._check_open()
-            if self._tap is not None:
-                self._tap.outgoing(frame)
-            sent = self._send_some(frame)
-            if sent == len(frame):
-                return True
-            self._unsent.append(frame[sent:])
-        self.loop.call_soon_threadsafe(self._write, b"")
-        return False
+        return self._outgoing.send(Frame(opcode, payload).serialize(mask=True))
 
     async def send_through_protocol(self, opcode: Opcode, payload: bytes) -> None:
         """On the clients' loop: the way of messages that an extension rewrites, such as compression."""
-        self._check_open()
+        self._outgoing.check_open()
         (self.protocol.send_text if opcode is Opcode.TEXT else self.protocol.send_binary)(payload)
         self._flush_protocol()
         await self.drain()
 
     async def drain(self) -> None:
         """On the clients' loop: wait until the socket takes more; returns at once when it is closed."""
-        self._write(b"")
-        await self._writable.wait()
+        await self._outgoing.drain()
 
     async def ping(self) -> float:
         """On the clients' loop: send a ping and wait for its pong; returns the seconds it took."""
-        self._check_open()
+        self._outgoing.check_open()
         payload, began = os.urandom(4), time.perf_counter()
         self._pings[payload] = waiter = self.loop.create_future()
         self.protocol.send_ping(payload)
         self._flush_protocol()
         try:
             return await waiter - began
-        except asyncio.CancelledError:
-            if self.closed.done():
-                raise ConnectionError("closed") from None
-            raise
         finally:
             self._pings.pop(payload, None)
 
@@ -206,8 +177,8 @@ class ClientWire(asyncio.Protocol):
 
     async def write_frames(self, frames: bytes) -> None:
         """On the clients' loop: put ready-made frames on the wire, right or wrong, with nothing in between."""
-        self._check_open()
-        self._write(frames)
+        self._outgoing.check_open()
+        self._outgoing.write(frames)
         await self.drain()
 
     async def spoil(self, fault: str) -> SpoiltLine:
@@ -216,10 +187,9 @@ class ClientWire(asyncio.Protocol):
         if self._away is not None:
             await self._away.come_home()
         if self._line is None:
-            line = SpoiltLine(self, self.transport, self._straighten, reading=not self._reading_paused, writable=self._writable.is_set())
-            with self._write_lock:
-                self.transport.set_protocol(line)
-                self.transport = self._line = line
+            line = SpoiltLine(self, self.transport, self._straighten, reading=not self._reading_paused, writable=self._outgoing.writable)
+            self._outgoing.lead_through(line, line, self.transport)
+            self.transport = self._line = line
         return self._line
 
     def mend(self, fault: str) -> None:
@@ -230,24 +200,21 @@ class ClientWire(asyncio.Protocol):
     def write_pong(self, pong: bytes) -> None:
         """On the clients' loop: send a pong that was held, unless the connection is ending."""
         if self.protocol.state is State.OPEN:
-            self._write(pong)
+            self._outgoing.write(pong)
 
     def abort(self) -> None:
         """On the clients' loop: drop the socket with a TCP reset and no Close frame."""
         if self._away is not None:
             self._away.take_back()
-        if self._sock is not None:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if self._outgoing.sock is not None:
+            self._outgoing.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
-    def take(self) -> Message:
-        """Take the first waiting message, from any thread, and read on once enough have been taken."""
-        with self._take_lock:
-            message = self.inbox.take()
-            self._taken_bytes += len(message)
-        if self._reading_paused and len(self.inbox) <= self._queue_messages // 2:
+    def take(self, message: Message) -> None:
+        """Take ``message``, the first that waits, from any thread, and read on once enough have been taken; raises ``IndexError`` when it is gone."""
+        self.inbox.take(message)
+        if self._reading_paused and self.inbox.roomy:
             self.loop.call_soon_threadsafe(self._resume_reading)
-        return message
 
     async def arrival(self) -> Message:
         """Wait, on any loop, for the first message and return it without taking it; raises ``EOFError`` at the end.
@@ -257,7 +224,7 @@ class ClientWire(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         if loop is not self.loop and not len(self.inbox) and not self.inbox.closed and (self._away is None or self._away.at_home):
             self.loop.call_soon_threadsafe(self._lend_reading, loop)
-        return await self.inbox.peek()
+        return await self.inbox.first()
 
     # Between the protocol and the socket.
 
@@ -265,18 +232,17 @@ class ClientWire(asyncio.Protocol):
         line = self._line
         if line is None or self._spoilers or not line.idle or line.is_closing():
             return
-        with self._write_lock:
-            line.transport.set_protocol(self)
-            self.transport, self._line = line.transport, None
+        self._outgoing.lead_through(line.transport, self, line.transport)
+        self.transport, self._line = line.transport, None
 
     def _lend_reading(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let ``loop`` read, if it can take over between two frames; the tap knows where frames end."""
-        busy = self._fragments or self._reading_paused or self._discarding or self.protocol.extensions or self._spoilers or self._line
-        if self._sock is None or self._tap is None or busy or self.protocol.state is not State.OPEN or not self._tap.between_frames:
+        busy = not self._assembly.between_messages or self._reading_paused or self._discarding or self.protocol.extensions or self._spoilers or self._line
+        if self._outgoing.sock is None or self._tap is None or busy or self.protocol.state is not State.OPEN or not self._tap.between_frames:
             return
         if self._away is None:
             limit = self.protocol.max_message_size or sys.maxsize
-            self._away = AwayReader(self.loop, self._sock, self._tap, limit, self._deliver, self._read_here)
+            self._away = AwayReader(self.loop, self._outgoing.sock, self._tap, limit, self.inbox.put, self._read_here)
         if self._away.at_home:
             self.transport.pause_reading()
             self._away.lend(loop)
@@ -288,22 +254,8 @@ class ClientWire(asyncio.Protocol):
         if unused:
             self.data_received(unused)
         self._reading_paused = True  # before looking, so that a `take` meanwhile resumes
-        if self._discarding or not self._full():
+        if self._discarding or not self.inbox.full:
             self._resume_reading()
-
-    def _deliver(self, messages: list[Message]) -> bool:
-        """Put messages into the inbox, from any thread; whether there is room for more."""
-        if messages:
-            self._arrived_bytes += sum(map(len, messages))
-            self.inbox.put(messages)
-        return not self._full()
-
-    def _full(self) -> bool:
-        return len(self.inbox) >= self._queue_messages or self._arrived_bytes - self._taken_bytes > 4 * 2**20
-
-    def _check_open(self) -> None:
-        if self.protocol.state is not State.OPEN:
-            raise ConnectionError("not open")
 
     def _handle_events(self) -> None:
         messages: list[Message] = []
@@ -314,35 +266,32 @@ class ClientWire(asyncio.Protocol):
                 self.response = event
         if not self.handshake.done() and (self.response is not None or self.protocol.handshake_exc is not None):
             self.handshake.set_result(None)
-        if messages and not self._discarding and not self._deliver(messages):
+        if messages and not self._discarding and not self.inbox.put(messages):
             self._pause_reading()
 
     def _handle_frame(self, frame: Frame, messages: list[Message]) -> None:
         if frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            if frame.opcode is not Opcode.CONT:
-                self._fragments_text = frame.opcode is Opcode.TEXT
-            self._fragments.append(frame.data)
-            if frame.fin:
-                self._finish_message(messages)
+            self._add_to_message(frame, messages)
         elif frame.opcode is Opcode.PONG:
             waiter = self._pings.get(bytes(frame.data))
             if waiter is not None and not waiter.done():
                 waiter.set_result(time.perf_counter())
 
-    def _finish_message(self, messages: list[Message]) -> None:
-        payload = bytes(self._fragments[0]) if len(self._fragments) == 1 else b"".join(self._fragments)
-        self._fragments = []
+    def _add_to_message(self, frame: Frame, messages: list[Message]) -> None:
         try:
-            messages.append(payload.decode() if self._fragments_text else payload)
+            message = self._assembly.add(frame)
         except UnicodeDecodeError as error:
             self.protocol.fail(1007, f"{error.reason} at position {error.start}")
             self._flush_protocol()
+        else:
+            if message is not None:
+                messages.append(message)
 
     def _pause_reading(self) -> None:
         if not self._reading_paused and not self.transport.is_closing():
             self._reading_paused = True
             self.transport.pause_reading()
-            if not self._full():  # another thread took messages before it could see the pause
+            if not self.inbox.full:  # another thread took messages before it could see the pause
                 self._resume_reading()
 
     def _resume_reading(self) -> None:
@@ -355,30 +304,6 @@ class ClientWire(asyncio.Protocol):
             if self.hold_pong is not None and data[:1] == _PONG:
                 self.hold_pong(data)
             elif data:
-                self._write(data)
-            elif self.transport.can_write_eof() and not self.transport.is_closing():
-                self._write_eof()
-
-    def _write_eof(self) -> None:
-        try:
-            self.transport.write_eof()
-        except (OSError, RuntimeError):  # uvloop: the peer has closed already
-            self.transport.abort()
-
-    def _write(self, data: bytes) -> None:
-        """On the clients' loop: write ``data`` behind whatever other threads could not write."""
-        with self._write_lock:
-            if data and self._tap is not None:
-                self._tap.outgoing(data)
-            waiting, self._unsent = b"".join(self._unsent), []
-            if waiting or data:
-                self.transport.write(waiting + data)
-
-    def _send_some(self, frame: bytes) -> int:
-        """Write what the socket takes now, unless something already waits before it; needs the lock."""
-        if self._sock is None or self._unsent or self.transport.get_write_buffer_size():
-            return 0
-        try:
-            return self._sock.send(frame)
-        except OSError:  # full, or already gone: the transport finds out which
-            return 0
+                self._outgoing.write(data)
+            else:
+                self._outgoing.write_eof()

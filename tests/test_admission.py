@@ -219,7 +219,7 @@ async def test_the_token_opens_the_door_as_query_or_cookie_and_the_app_never_see
     address = f"ws://127.0.0.1:{guarded.port}"
     for handshake in (
         {"query": {"a": "1", "kit_token": SECRET, "b": "2"}},
-        {"cookies": {"x": "1", "kit_token": SECRET, "y": "2"}, "query": {"a": "1", "b": "2"}},
+        {"cookies": {"x": "1", f"kit_token_{guarded.port}": SECRET, "y": "2"}, "query": {"a": "1", "b": "2"}},
     ):
         async with connect(address, "/scope", **handshake, headers={"Referer": f"http://x/?kit_token={SECRET}"}) as client:
             seen = await client.receive_json(timeout=5)
@@ -229,10 +229,19 @@ async def test_the_token_opens_the_door_as_query_or_cookie_and_the_app_never_see
     assert SECRET not in str([(entry.text, entry.payload, entry.details) for entry in guarded.timeline.entries()])
 
 
-@pytest.mark.parametrize("handshake", [{}, {"query": {"kit_token": "wrong"}}, {"cookies": {"kit_token": SECRET[:-1]}}, {"headers": {"X-Kit-Token": SECRET}}])
-async def test_without_the_right_token_nobody_is_let_in(guarded: Server, handshake: dict) -> None:
-    with pytest.raises(HandshakeRefused, match="kit_token"):
-        await connect(f"ws://127.0.0.1:{guarded.port}", "/scope", **handshake)
+@pytest.mark.parametrize(
+    ("what", "name", "secret"),
+    [
+        ("query", "a", "1"),
+        ("query", "kit_token", "wrong"),
+        ("cookies", "kit_token_{port}", SECRET[:-1]),
+        ("cookies", "kit_token_1", SECRET),
+        ("headers", "X-Kit-Token", SECRET),
+    ],
+)
+async def test_without_the_right_token_nobody_is_let_in(guarded: Server, what: str, name: str, secret: str) -> None:
+    with pytest.raises(HandshakeRefused, match=f"kit_token.* in the cookie kit_token_{guarded.port}"):
+        await connect(f"ws://127.0.0.1:{guarded.port}", "/scope", **{what: {name.format(port=guarded.port): secret}})
     assert not handler_ran(guarded)
 
 
@@ -247,7 +256,7 @@ async def test_a_replaced_server_with_another_token_is_dialled_with_the_new_one(
 
 async def test_an_app_never_sees_the_token_of_another_server() -> None:
     """Cookies ignore ports: a browser shows every server of this machine what one of them has set."""
-    async with serve(app, port=0) as server, connect(server, "/scope", headers={"Cookie": f"a=1; kit_token={SECRET}"}, cookies={"b": "2"}) as client:
+    async with serve(app, port=0) as server, connect(server, "/scope", headers={"Cookie": f"a=1; kit_token_1234={SECRET}"}, cookies={"b": "2"}) as client:
         seen = await client.receive_json(timeout=5)
         assert dict(seen["headers"])["cookie"] == "a=1; b=2"
 
@@ -277,11 +286,24 @@ async def test_a_browser_keeps_it_in_a_cookie_and_not_in_its_address(guarded: Se
         assert SECRET not in page.text
 
 
+async def test_two_servers_of_one_machine_leave_each_other_s_cookie_alone(guarded: Server) -> None:
+    """A browser shows both cookies to both servers, whatever their ports: each knows its own, and no app sees either."""
+    async with serve(app, port=0, name="beside", kit_token=SECRET[::-1]) as beside, httpx2.AsyncClient(trust_env=False) as browser:
+        links = [f"{server.url}/scope" for server in (guarded, beside)]
+        for link, secret in zip(links, (SECRET, SECRET[::-1]), strict=True):
+            assert (await browser.get(f"{link}?kit_token={secret}")).status_code == 303
+        assert len(browser.cookies) == 2
+        for link in links:
+            page = await browser.get(link)
+            assert page.status_code == 200
+            assert "kit_token" not in page.text
+
+
 async def test_an_address_of_the_machine_is_a_name_of_a_server_that_others_can_reach(guarded: Server) -> None:
-    async with connect(f"ws://127.0.0.1:{guarded.port}", "/scope", headers={"Host": "192.168.0.7"}, cookies={"kit_token": SECRET}):
+    async with connect(f"ws://127.0.0.1:{guarded.port}", "/scope", headers={"Host": "192.168.0.7"}, cookies=guarded.kit_cookies):
         pass
     with pytest.raises(HandshakeRefused, match="evil"):
-        await connect(f"ws://127.0.0.1:{guarded.port}", "/scope", headers={"Host": "evil.example"}, cookies={"kit_token": SECRET})
+        await connect(f"ws://127.0.0.1:{guarded.port}", "/scope", headers={"Host": "evil.example"}, cookies=guarded.kit_cookies)
 
 
 # Limits, and arguments that are none.

@@ -157,3 +157,23 @@ def test_what_the_kit_refused_says_why() -> None:
 def test_an_explanation_reads_as_one_text_without_gaps() -> None:
     assert str(Explanation("pill", "Head", "Sentence.", "", "good")) == "Head. Sentence."
     assert str(Explanation("pill", "Head", "Sentence.", "Advice.", "bad")) == "Head. Sentence. Advice."
+
+
+HOSTILE = "bye\x1b[2J\u202eevil"
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"close_frames": [("server", 4000, HOSTILE)]},
+        {"refused_status": 403, "accepted": False, "meant": (1008, HOSTILE)},
+        {"handler_error": f"ValueError: {HOSTILE}"},
+        {"refused_status": 500, "accepted": False, "handler_error": f"ValueError: {HOSTILE}"},
+        {"client_refused": HOSTILE, "vanished_side": "client"},
+    ],
+)
+def test_what_came_over_the_wire_neither_hides_nor_reorders_an_explanation(facts: dict) -> None:
+    """It is also the text of exceptions, which a terminal and a notebook print as they are."""
+    text = str(explain(ended(**facts)))
+    assert "bye\\x1b[2J\\u202eevil" in text
+    assert text.isprintable()

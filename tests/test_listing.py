@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from kit.listing import code_of, listing_of
+from kit.source import source_line
 
 
 def passing_on(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -88,6 +89,15 @@ def test_what_has_no_source_says_so() -> None:
     exec("def made():\n    pass\n", made)
     assert (listing_of(made["made"]).lines, listing_of(made["made"]).note[:38]) == ((), "Python keeps no source for this functi")
     assert listing_of(print).note.startswith("This is written in C")
+
+
+def test_what_has_no_source_is_not_shown_with_that_of_another_of_the_same_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.13.0 keeps the text of ``python -c`` under the name that it gives to whatever is executed from a string."""
+    monkeypatch.setitem(linecache.cache, "<string>", (1, None, ["import another\n", "another.run()\n"], "<string>"))
+    made: dict[str, Any] = {}
+    exec("def made():\n    pass\n", made)
+    assert listing_of(made["made"]).lines == ()
+    assert source_line(made["made"].__code__.co_filename, 1) == ""
 
 
 def test_characters_that_hide_others_are_made_visible() -> None:

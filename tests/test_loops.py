@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 import sys
 import threading
@@ -360,3 +361,59 @@ async def test_while_panels_work_others_have_the_interpreter_sooner_and_afterwar
         event.set()
         await task
     assert sys.getswitchinterval() == usual
+
+
+async def test_calls_in_worker_threads_wait_for_a_place_and_never_take_more_than_32_threads() -> None:
+    thread, may_go = LoopThread("kit-test"), threading.Event()
+
+    def work() -> int:
+        assert may_go.wait(20.0)
+        return sum(each.name == "kit-test-worker" for each in threading.enumerate())
+
+    async def all_of_them() -> list[int]:
+        loop = asyncio.get_running_loop()
+        calls = [loop.run_in_executor(None, work) for _ in range(200)]
+        may_go.set()
+        return await asyncio.gather(*calls)
+
+    threads = await asyncio.wait_for(thread.run(all_of_them()), 30.0)
+    assert (len(threads), max(threads) <= 32) == (200, True)
+    thread.stop()
+    assert thread.join(5.0)
+
+
+async def test_what_a_call_sets_in_its_context_is_not_there_for_the_next_one_in_the_same_thread() -> None:
+    thread, mark = LoopThread("kit-test"), contextvars.ContextVar("mark", default="none")
+
+    def look_and_set(number: int) -> str:
+        seen = mark.get()
+        mark.set(str(number))
+        return seen
+
+    async def many() -> list[str]:
+        return await asyncio.gather(*(asyncio.get_running_loop().run_in_executor(None, look_and_set, number) for number in range(100)))
+
+    assert set(await thread.run(many())) == {"none"}
+    thread.stop()
+    assert thread.join(5.0)
+
+
+async def test_calls_that_wait_for_a_worker_thread_are_cancelled_when_the_loop_ends() -> None:
+    thread, may_go, begun = LoopThread("kit-test"), threading.Event(), threading.Semaphore(0)
+
+    def work() -> None:
+        begun.release()
+        may_go.wait(20.0)
+
+    async def start_them() -> list[asyncio.Future[None]]:
+        return [asyncio.get_running_loop().run_in_executor(None, work) for _ in range(40)]
+
+    calls = await thread.run(start_them())
+    for _ in range(32):
+        assert await asyncio.to_thread(begun.acquire, timeout=10.0)
+    thread.stop()
+    assert thread.join(5.0)
+    may_go.set()
+    for worker in [each for each in threading.enumerate() if each.name == "kit-test-worker"]:
+        worker.join(10.0)
+    assert not begun.acquire(blocking=False), f"more than 32 of {len(calls)} calls have begun"

@@ -211,3 +211,14 @@ def test_the_environment_pins_the_versions_that_the_project_was_tested_with() ->
     assert needed - pinned.keys() == set(), "every dependency of the kit is pinned"
     conda = {re.match(r"[\w.-]+", entry)[0] for entry in environment["dependencies"] if isinstance(entry, str)}
     assert conda == {"python", "pip"}
+
+
+def test_the_pythons_that_it_names_are_those_that_it_lets_itself_be_installed_on() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    named = [int(minor) for minor in re.findall(r"Python :: 3\.(\d+)", " ".join(project["classifiers"]))]
+    assert named == list(range(named[0], named[-1] + 1))
+    assert project["requires-python"] == f">=3.{named[0]},<3.{named[-1] + 1}"
+    (pinned,) = re.findall(r"- python=3\.(\d+)\n", (ROOT / "environment.yml").read_text("utf-8"))
+    assert int(pinned) in named
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert [minor for minor in named if f"3.{minor}" not in readme] == []

@@ -20,8 +20,8 @@ ADDRESS = ("127.0.0.1", 50_000)
 class Both:
     """A process's Timeline and the kernel's, with what lies between them but no process."""
 
-    def __init__(self) -> None:
-        self.kernel = Timeline()
+    def __init__(self, **limits: int) -> None:
+        self.kernel = Timeline(**limits)
         self.process = RelayedTimeline(self.kernel.began, recording=True)
         self.woken = 0
         self.relay = Relay(self.process, self._wake)
@@ -145,8 +145,7 @@ def test_a_payload_of_more_than_the_limit_crosses_as_its_preview_and_size() -> N
 
 
 def test_payloads_from_elsewhere_share_the_kernels_limit() -> None:
-    both = Both()
-    both.kernel.payload_limit_bytes = 2_500
+    both = Both(payload_limit_bytes=2_500)
     for letter in "abc":
         both.process.note(letter * 1_000)
     both.tell()

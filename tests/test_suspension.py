@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import linecache
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -211,6 +212,48 @@ async def wait_for_own(websocket: WebSocket) -> None:
 
     await websocket.accept()
     await asyncio.wait_for(answer(), 20)  # the line that limits
+
+
+@app.websocket("/wait-for-sleep")
+async def wait_for_sleep(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await asyncio.wait_for(asyncio.sleep(30), 20)  # the limited sleep's line
+
+
+@app.websocket("/wait-for-gather")
+async def wait_for_gather(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await asyncio.wait_for(asyncio.gather(websocket.receive_text(), asyncio.sleep(30)), 20)  # the limited gathering's line
+
+
+@app.websocket("/wait-for-wait")
+async def wait_for_wait(websocket: WebSocket) -> None:
+    await websocket.accept()
+    tasks = [asyncio.create_task(websocket.receive_text()), asyncio.create_task(asyncio.sleep(30))]
+    await asyncio.wait_for(asyncio.wait(tasks), 20)  # the limited waiting's line
+
+
+@app.websocket("/wait-for-shield")
+async def wait_for_shield(websocket: WebSocket) -> None:
+    async def work() -> None:
+        await asyncio.sleep(30)  # the limited, shielded line
+
+    await websocket.accept()
+    await asyncio.wait_for(asyncio.shield(work()), 20)  # the line that limits and shields
+
+
+@app.websocket("/as-completed")
+async def as_completed(websocket: WebSocket) -> None:
+    await websocket.accept()
+    for earliest in asyncio.as_completed([websocket.receive_text(), asyncio.sleep(30)]):
+        await earliest  # the earliest one's line
+
+
+@app.websocket("/as-completed-async-for")
+async def as_completed_async_for(websocket: WebSocket) -> None:
+    await websocket.accept()
+    async for _ in asyncio.as_completed([websocket.receive_text(), asyncio.sleep(30)]):  # the line of each one
+        pass
 
 
 @app.websocket("/task")
@@ -452,6 +495,11 @@ WAITING = [
     ("/wait", ["the waiting line"], "wait", "waits in wait for 2 tasks"),
     ("/wait-for", ["the line with a limit"], "wait_for", "waits at most 20 s for a message"),
     ("/wait-for-own", ["the line that limits", "the limited line"], "receive_text", "waits at most 20 s for a message"),
+    ("/wait-for-sleep", ["the limited sleep's line"], "wait_for", "sleeps"),
+    ("/wait-for-gather", ["the limited gathering's line"], "wait_for", "waits in wait_for for 2 tasks"),
+    ("/wait-for-wait", ["the limited waiting's line"], "wait_for", "waits in wait_for for 2 tasks"),
+    ("/wait-for-shield", ["the line that limits and shields", "the limited, shielded line"], "sleep", "sleeps"),
+    ("/as-completed", ["the earliest one's line"], "as_completed", "waits in as_completed for 2 tasks"),
     ("/task", ["the line that awaits it", "the awaited task's line"], "sleep", "sleeps"),
     ("/shield", ["the line that shields", "the shielded line"], "sleep", "sleeps"),
     ("/beside", ["beside the pump"], "receive_text", "waits for a message"),
@@ -470,6 +518,8 @@ WAITING = [
     ("/decorated", ["the decorator's line", "the decorated line"], "receive_text", "waits for a message"),
     ("/partial", ["the partial's line"], "receive_text", "waits for a message"),
 ]
+if sys.version_info >= (3, 13):  # where as_completed is an asynchronous iterator, too
+    WAITING.append(("/as-completed-async-for", ["the line of each one"], "as_completed", "waits in as_completed for 2 tasks"))
 
 
 @pytest.mark.parametrize(("path", "lines", "call", "words"), WAITING, ids=[path for path, *_ in WAITING])
@@ -481,6 +531,17 @@ async def test_a_handler_is_found_on_its_line_in_its_call(server: Server, path: 
             return found and ([said(line) for line in found[0].lines], found[0].wait.call, words_for(found[0].wait))
 
         await comes_to((lines, call, words), now)
+
+
+LIMITS = [("/wait-for", 20), ("/wait-for-own", 20), ("/wait-for-sleep", 30), ("/wait-for-wait", 20), ("/loop", None)]
+
+
+@pytest.mark.parametrize(("path", "limit_seconds"), LIMITS)
+async def test_the_innermost_limit_is_told(server: Server, eventually: Eventually, path: str, limit_seconds: float | None) -> None:
+    """... also one that is set around a line of the reader's."""
+    async with connect(server, path) as client:
+        suspension = await eventually(lambda: next((found for found in look(client, server) if found.lines and found.wait.kind != "ready"), None))
+        assert suspension.wait.limit_seconds == limit_seconds
 
 
 @pytest.mark.parametrize(
@@ -517,6 +578,9 @@ async def _connected(server: Server, path: str) -> None:
         ("/anyio-task-group", {("the ticking task of anyio", "sleeps"), ("the anyio group's line", "waits for a message")}),
         ("/gather", {("the gathering line", "waits for a message"), ("the gathering line", "sleeps")}),
         ("/wait", {("the waiting line", "waits for a message"), ("the waiting line", "sleeps")}),
+        ("/wait-for-gather", {("the limited gathering's line", "waits for a message"), ("the limited gathering's line", "sleeps")}),
+        ("/wait-for-wait", {("the limited waiting's line", "waits for a message"), ("the limited waiting's line", "sleeps")}),
+        ("/as-completed", {("the earliest one's line", "waits for a message"), ("the earliest one's line", "sleeps")}),
     ],
 )
 async def test_each_task_that_is_waited_for_has_a_line_of_its_own(server: Server, path: str, branches: set[tuple[str, str]]) -> None:

@@ -6,6 +6,7 @@ import gc
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -97,6 +98,28 @@ def test_short_payloads_are_their_own_preview_and_stay() -> None:
     kept, dropped = timeline.entries()
     assert kept.payload == "y" * PREVIEW_CHARACTERS
     assert dropped.payload is None
+
+
+def test_a_finalizer_that_prints_a_long_line_while_payloads_are_dropped_holds_nothing_up() -> None:
+    timeline = Timeline(payload_limit_bytes=1_000)
+
+    class Finalized(bytes):
+        """Its head is taken when it is dropped; then a finalizer runs, as the garbage collector may have it at any time."""
+
+        def __getitem__(self, part: Any) -> bytes:
+            timeline.keep("z" * 600)
+            return bytes(self)[part]
+
+    def drop_it() -> None:
+        timeline.keep(Finalized(b"a" * 900))
+        timeline.keep("b" * 500)
+
+    beside = threading.Thread(target=drop_it, daemon=True)
+    beside.start()
+    beside.join(10.0)
+    assert not beside.is_alive()
+    statistics = timeline.statistics()
+    assert (statistics.payload_bytes, statistics.payloads_dropped) == (600, 2)
 
 
 @pytest.mark.parametrize("character", ["é", "漢", "🌍"])

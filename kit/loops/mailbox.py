@@ -36,6 +36,11 @@ class Mailbox(Generic[T]):
         """Whether no further item will come."""
         return self._closed
 
+    @property
+    def first(self) -> T:
+        """The first item, which stays there; raises ``IndexError`` when there is none."""
+        return self._items[0]
+
     def put(self, items: Iterable[T]) -> None:
         """Add ``items`` and wake one waiter for all of them."""
         self._items.extend(items)

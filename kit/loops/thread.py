@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import contextvars
 import ctypes
 import functools
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any, TypeVar
@@ -18,6 +20,8 @@ from kit.loops.hops import forsake, run_on
 __all__ = ["LoopThread", "daemon_executor", "new_event_loop", "thread_frames"]
 
 T = TypeVar("T")
+
+_THREADS_MOST = 32
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -37,32 +41,67 @@ def thread_frames() -> dict[int, FrameType]:
 class _DaemonExecutor(concurrent.futures.ThreadPoolExecutor):
     """A loop's executor whose threads do not hold up the end of the process, as the standard library's do.
 
-    At most 32 calls run at a time; the others wait, each in a thread of its own.
+    At most 32 calls run at a time, each in a thread that ends when no other call waits; the others wait in their order.
     """
 
     def __init__(self, name: str, enter: Callable[[], None]) -> None:
         super().__init__()
         self._name = name
         self._enter = enter
-        self._places = threading.Semaphore(32)
+        self._lock = threading.Lock()
+        self._busy = 0
+        self._waiting: deque[tuple[concurrent.futures.Future[Any], Callable[[], Any]]] = deque()
 
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[T]:
         future: concurrent.futures.Future[T] = concurrent.futures.Future()
         work = functools.partial(function, *args, **kwargs)
-        threading.Thread(target=self._run, args=(future, work), name=f"{self._name}-worker", daemon=True).start()
+        with self._lock:
+            if self._busy >= _THREADS_MOST:
+                self._waiting.append((future, work))
+                return future
+            self._busy += 1
+        try:
+            threading.Thread(target=self._run, args=(future, work), name=f"{self._name}-worker", daemon=True).start()
+        except BaseException:  # the system has no thread for it
+            with self._lock:
+                self._busy -= 1
+            raise
         return future
 
-    def _run(self, future: concurrent.futures.Future[T], work: Callable[[], T]) -> None:
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait=False)
+        with self._lock:
+            waiting, self._waiting = self._waiting, deque()
+        for future, _ in waiting:
+            future.cancel()
+
+    def _run(self, future: concurrent.futures.Future[Any], work: Callable[[], Any]) -> None:
         self._enter()
-        with self._places:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                result = work()
-            except BaseException as error:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+        following: tuple[concurrent.futures.Future[Any], Callable[[], Any]] | None = (future, work)
+        while following is not None:
+            future, work = following
+            _settle(future, work)
+            following = self._next()
+
+    def _next(self) -> tuple[concurrent.futures.Future[Any], Callable[[], Any]] | None:
+        """The call whose turn it is, for a thread that has done one; None ends the thread."""
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._busy -= 1
+            return None
+
+
+def _settle(future: concurrent.futures.Future[Any], work: Callable[[], Any]) -> None:
+    """Do the work, unless nobody waits for it any more; what it sets in its context is not there for the next."""
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = contextvars.copy_context().run(work)
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
 
 
 def daemon_executor(name: str, enter: Callable[[], None]) -> concurrent.futures.ThreadPoolExecutor:

@@ -84,7 +84,7 @@ class PagePanel(ServersPanel):
         self._said = {
             "name": server.name,
             "port": server.port,
-            "path": _with_token(self.path, server.kit_cookies.get("kit_token")),
+            "path": _with_token(self.path, server.kit_token),
             "shown": self.path,
             "via": self.via,
             "everywhere": not is_loopback(server.host),

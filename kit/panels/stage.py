@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
 from fastapi import FastAPI, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
-from websockets.client import ClientProtocol
 
 from kit.client import Client
 from kit.connection import Connection
 from kit.errors import KitError, ReceiveTimeout
 from kit.loops import Mailbox
-from kit.opening import QUEUE_MESSAGES, address_of
+from kit.opening import ClientEnd, address_of
 from kit.server import Server
-from kit.taps import WireTap
 from kit.timeline import Entry
 from kit.websocket_states import APPLICATION, CLIENT, Machine, judge_receive, judge_send
 from kit.wire import ClientWire
@@ -40,11 +37,10 @@ class Stage:
 
     Attributes:
         server: whose handler is parked.
-        connection: the connection as both ends see it.
         websocket: the handler's WebSocket, once the handler has come.
         client: the client at the other end, once the handshake has made a WebSocket.
         last_move: the newest move of a state machine, as (attribute, state before, state after).
-        wire: the client's socket; address is its own address, by which the handler is known.
+        wire: the client's socket.
 
     Args:
         on_change: called when the client's handshake is answered, when its socket has ended, and when a `receive` begins to wait.
@@ -53,13 +49,12 @@ class Stage:
     """
 
     def __init__(self, server: Server, on_change: Callable[[], None], on_foreign_call: Callable[[str, Mapping[str, Any]], None]) -> None:
-        self.connection: Connection | None = None
         self.websocket: WebSocket | None = None
         self.client: Client | None = None
         self.last_move: tuple[str, str, str] | None = None
         self.wire: ClientWire | None = None
-        self.address: tuple[Any, ...] | None = None
         self.server = server
+        self._end: ClientEnd | None = None
         self._on_change = on_change
         self._on_foreign_call = on_foreign_call
         self._states = {CLIENT.attribute: "CONNECTING", APPLICATION.attribute: "CONNECTING"}
@@ -71,6 +66,16 @@ class Stage:
         self._returned: Mailbox[None] = Mailbox()
 
     @property
+    def connection(self) -> Connection | None:
+        """The connection as both ends see it; None until the client has a socket."""
+        return self._end.connection if self._end is not None else None
+
+    @property
+    def address(self) -> tuple[Any, ...] | None:
+        """The client's own address, by which the handler is known; it has one before the handler can."""
+        return self._end.address if self._end is not None else None
+
+    @property
     def waits(self) -> bool:
         """Whether a `receive` waits now."""
         return bool(self._receives)
@@ -78,8 +83,9 @@ class Stage:
     # The client's end, on the clients' loop.
 
     async def begin(self) -> None:
-        """Dial, and wait until the handler has come; the handshake stays unanswered."""
-        await self._dial()
+        """Dial, and wait until the handler has come; the handshake stays unanswered, for as long as it takes."""
+        self._end = ClientEnd(address_of(self.server, _PATH, None), "client", self.server.timeline)
+        self.wire = await self._end.dial()
         self._follow_task = asyncio.create_task(self._follow())
         try:
             async with asyncio.timeout(_NOTICE_SECONDS):
@@ -122,31 +128,6 @@ class Stage:
         if self.websocket.application_state in (WebSocketState.CONNECTED, WebSocketState.DISCONNECTED):
             await _closed(self._answered, _NOTICE_SECONDS)
         return self.client
-
-    async def _dial(self) -> None:
-        """A client that waits for its handshake's answer as long as it takes, where `connect` gives up after seconds."""
-        url = address_of(self.server, _PATH, None)
-        timeline, protocol = self.server.timeline, ClientProtocol(url)
-        loop, sock = asyncio.get_running_loop(), socket.socket()
-        sock.setblocking(False)
-        try:
-            await loop.sock_connect(sock, (url.host, url.port))
-        except BaseException:
-            sock.close()
-            raise
-
-        def attach(address: tuple[Any, ...]) -> WireTap:
-            self.address = tuple(address)
-            self.connection = timeline.open_connection(address, name="client", path=url.path)
-            return WireTap(timeline, self.connection, "client")
-
-        def on_end(address: tuple[Any, ...]) -> None:
-            timeline.end_connection(address, self.connection)
-
-        request = protocol.connect()
-        _, self.wire = await loop.create_connection(
-            lambda: ClientWire(protocol, request, sock, queue_messages=QUEUE_MESSAGES, attach=attach, on_end=on_end), sock=sock
-        )
 
     async def _follow(self) -> None:
         """For as long as the client's socket is open; then the handler is let go."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 from kit import loops
 from kit.timeline import Timeline
+from kit.waiting import count_of
 
-__all__ = ["LINE_CHARACTERS", "Lines", "Output"]
+__all__ = ["LINES_A_SECOND", "LINE_CHARACTERS", "Lines", "Output"]
 
 LINE_CHARACTERS = 4_096
-_LINES_A_SECOND = 200
+LINES_A_SECOND = 200
 
 
 class Lines(asyncio.Protocol):
@@ -55,27 +55,35 @@ class Lines(asyncio.Protocol):
 
 
 class Output:
-    """What a process writes past its handlers, line by line, at most so many a second."""
+    """What a process writes past its handlers, line by line, at most so many a second. Lives on the server's own loop."""
 
     def __init__(self, timeline: Timeline, label: str, stream: str) -> None:
         self._timeline = timeline
         self._label = label
         self._stream = stream
-        self._second = 0
-        self._lines = 0
+        self._loop = asyncio.get_running_loop()
+        self._second_ends = 0.0
+        self._lines = 0  # in this second
+        self._timer: asyncio.TimerHandle | None = None
 
     def line(self, line: bytes) -> None:
         """Record a line, unless there are too many; those are counted."""
-        now = int(time.monotonic())
-        if now != self._second:
-            self._say_what_is_missing()
-            self._second, self._lines = now, 0
+        if self._loop.time() >= self._second_ends:
+            self.say_what_is_missing()
+            self._second_ends = self._loop.time() + 1.0
         self._lines += 1
-        if self._lines <= _LINES_A_SECOND:
-            text = line[:LINE_CHARACTERS].decode("utf-8", "replace").rstrip("\r")
-            self._timeline.note(text, kind="print", stream=self._stream, process=self._label)
+        if self._lines > LINES_A_SECOND:
+            self._timer = self._timer or self._loop.call_at(self._second_ends, self.say_what_is_missing)
+            return
+        text = line[:LINE_CHARACTERS].decode("utf-8", "replace").rstrip("\r")
+        self._timeline.note(text, kind="print", stream=self._stream, process=self._label)
 
-    def _say_what_is_missing(self) -> None:
-        missing = self._lines - _LINES_A_SECOND
+    def say_what_is_missing(self) -> None:
+        """Tell how many lines were not shown; to be called when the process has ended, else it is told after a second."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        missing, self._lines = self._lines - LINES_A_SECOND, 0
         if missing > 0:
-            self._timeline.note(f"{missing:,} more lines that {self._label} wrote are not shown", what="skipped", process=self._label)
+            words = f"{count_of(missing, 'more line')} that {self._label} wrote {'is' if missing == 1 else 'are'} not shown"
+            self._timeline.note(words, what="skipped", process=self._label)

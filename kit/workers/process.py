@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import signal
 import socket
 import subprocess
 import time
@@ -20,6 +20,7 @@ from kit.recording_form import FIX, RecordingError
 from kit.source import Place
 from kit.timeline import Timeline
 from kit.watch import BLOCKED_AFTER_SECONDS, Blocked
+from kit.workers.channel import Channel
 from kit.workers.lines import LINE_CHARACTERS, Lines, Output
 from kit.workers.retelling import Retelling, told_in
 from kit.workers.system import end_group, exit_code, exit_words, started
@@ -27,7 +28,6 @@ from kit.workers.system import end_group, exit_code, exit_words, started
 __all__ = ["LOOK_SECONDS", "Process", "WorkerProcess"]
 
 _LINE_LIMIT_BYTES = 64 * 2**20
-_OUTBOX_MOST = 100  # sockets that wait for a process that takes none; each is a descriptor of the kernel's
 LOOK_SECONDS = 0.25
 _QUIET_LOOKS = 6  # so often nothing had come, not even a sign of life: it does not answer
 _LAST_LINES = 5
@@ -79,13 +79,10 @@ class WorkerProcess:
         self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._quiet_looks = 0
         self._quiet_since: float | None = None  # since when it does not answer
-        self._cut_off = False  # it has closed the control channel
         self._cut_off_said = False
         self._ready: asyncio.Future[None] = self._loop.create_future()
-        self._outbox: deque[tuple[bytes, socket.socket | None]] = deque()
-        self._waits_for_room = False
-        self._popen, self._control, self._pipes = started(settings)
-        self._control.setblocking(False)
+        self._popen, control, self._pipes = started(settings)
+        self._channel = Channel(control)
         self._task = self._loop.create_task(self._live())
 
     @property
@@ -102,12 +99,12 @@ class WorkerProcess:
     @property
     def reachable(self) -> bool:
         """Whether it may be handed sockets, although it does not answer just now."""
-        return self._state == "serving" and not self._cut_off
+        return self._state == "serving" and not self._channel.cut_off
 
     @property
     def full(self) -> bool:
         """Whether so many sockets wait for it that it should be given no more."""
-        return len(self._outbox) >= _OUTBOX_MOST
+        return self._channel.full
 
     @property
     def last_words(self) -> str:
@@ -145,11 +142,11 @@ class WorkerProcess:
 
     def hand(self, accepted: socket.socket, address: Any) -> None:
         """Give it a connection; a socket that it does not take at once waits for it here, which is not for one that is `full`."""
-        self._send("socket", self._retelling.expect(address), accepted)
+        self._channel.give("socket", self._retelling.expect(address), accepted)
 
     def tell(self, what: str, value: Any) -> None:
         """Tell it something, behind the sockets that it was given before."""
-        self._send(what, value)
+        self._channel.give(what, value)
 
     def look(self) -> str | None:
         """To be called now and then: what there is to say if it has stopped answering, or answers again.
@@ -158,12 +155,10 @@ class WorkerProcess:
         """
         if self._state != "serving":
             return None
-        if self._cut_off:
+        if self._channel.cut_off:  # one that was just ending when that was seen has ended by the next look
             said, self._cut_off_said = self._cut_off_said, True
             return None if said else f"{self._label} has closed its channel to this kernel, so it can be given no more connections"
-        self._cut_off = _is_closed(self._control)  # one that is just ending has ended by the next look
-        if not self._waits_for_room:
-            self._flush()
+        self._channel.look()
         heard, self._reports.heard = self._reports.heard, False
         return self._note_answer() if heard else self._note_silence()
 
@@ -171,7 +166,7 @@ class WorkerProcess:
         """Tell it to close its connections with ``code``, and to end."""
         if self._state in ("starting", "serving"):
             self._state = "stopping"
-            self._send("stop", [code, lifespan_seconds])
+            self._channel.give("stop", [code, lifespan_seconds])
 
     def kill(self) -> None:
         """End it at once; from any thread. Safe to call at any time: only a process that has not been waited for is killed."""
@@ -186,15 +181,17 @@ class WorkerProcess:
             file.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._popen.wait(0.5)  # a killed process ends within milliseconds
-        self._part()
+        if self._state != "ended":
+            self._over(-signal.SIGKILL if self._popen.returncode is None else self._popen.returncode)
 
     # Its life.
 
     async def _live(self) -> None:
         """1. listen until it hangs up; 2. wait for its end; 3. what was its, ends."""
         pipes, self._pipes = self._pipes, {}
-        outputs = [Output(self._timeline, self._label, stream).line for stream in ("stdout", "stderr")]
-        listening = [self._reports, Lines(outputs[0], limit=LINE_CHARACTERS), Lines(partial(self._wrote, outputs[1]), limit=LINE_CHARACTERS)]
+        outputs = [Output(self._timeline, self._label, stream) for stream in ("stdout", "stderr")]
+        takers = [outputs[0].line, partial(self._wrote, outputs[1])]
+        listening = [self._reports, *(Lines(take, limit=LINE_CHARACTERS) for take in takers)]
         transports = []
         try:
             for lines, file in zip(listening, pipes.values(), strict=True):
@@ -204,6 +201,8 @@ class WorkerProcess:
                 hung_up = self._reports.over
                 await (asyncio.sleep(0.005) if hung_up.done() else asyncio.wait([hung_up], timeout=0.25))
             await asyncio.wait([lines.over for lines in listening], timeout=0.5)  # a grandchild that left its group may have them still
+            for output in outputs:
+                output.say_what_is_missing()
         finally:
             for transport in transports:
                 transport.close()
@@ -215,71 +214,18 @@ class WorkerProcess:
         how = f"{self._label} ended with {self._exit}" if code >= 0 else f"{self._label} was ended by {self._exit}"
         was, self._state = self._state, "ended"
         self.lost = self._retelling.end(None if asked else how)
-        self._part()
+        self._channel.close()
         if not self._ready.done():
             self._ready.set_exception(ServerStartError(f"{how} before it served.{self.last_words}"))
             self._ready.exception()  # whoever waits for another process does not look
         if was == "serving" and not asked:
             self._on_end(self, how)
 
-    def _part(self) -> None:
-        """Close what is left on this side."""
-        self._let_go()
-        self._control.close()
-
-    def _let_go(self) -> None:
-        """Close the sockets that wait for it."""
-        self._wait_no_more()
-        for _, accepted in self._outbox:
-            if accepted is not None:
-                accepted.close()
-        self._outbox.clear()
-
-    # To it.
-
-    def _send(self, what: str, value: Any, accepted: socket.socket | None = None) -> None:
-        if self._state == "ended" or self._cut_off:
-            if accepted is not None:
-                accepted.close()
-            return
-        self._outbox.append((json.dumps({what: value}).encode() + b"\n", accepted))
-        if not self._waits_for_room:
-            self._flush()
-
-    def _flush(self) -> None:
-        """Send what waits, as far as there is room."""
-        try:
-            while self._outbox:
-                line, accepted = self._outbox[0]
-                if accepted is None:
-                    self._control.send(line)
-                else:
-                    socket.send_fds(self._control, [line], [accepted.fileno()])
-                    accepted.close()  # the process has it, and the client sees no difference
-                self._outbox.popleft()
-        except BlockingIOError:
-            if not self._waits_for_room:
-                self._waits_for_room = True
-                self._loop.add_writer(self._control.fileno(), self._flush)
-            return
-        except (BrokenPipeError, ConnectionResetError):  # it has ended, or has closed its end
-            self._cut_off = True
-            self._let_go()
-            return
-        except OSError:  # too much is under way: the next look tries again
-            return
-        self._wait_no_more()
-
-    def _wait_no_more(self) -> None:
-        if self._waits_for_room:
-            self._waits_for_room = False
-            self._loop.remove_writer(self._control.fileno())
-
     # From it.
 
-    def _wrote(self, tell: Callable[[bytes], None], line: bytes) -> None:
+    def _wrote(self, output: Output, line: bytes) -> None:
         """A line that it wrote to stderr."""
-        tell(line)
+        output.line(line)
         if line.strip():
             self._last_lines.append(visible(line[:_LAST_CHARACTERS].decode("utf-8", "replace").strip()))
 
@@ -312,13 +258,3 @@ class WorkerProcess:
         elif kind == "failed" and not self._ready.done():
             self._ready.set_exception(ServerStartError(str(value)))
             self._ready.exception()
-
-
-def _is_closed(channel: socket.socket) -> bool:
-    """Whether the other end of a channel, on which nothing is ever said to this one, has been closed."""
-    try:
-        return not channel.recv(1)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
 
 import pytest
@@ -11,8 +12,7 @@ from fastapi import FastAPI, WebSocket
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as websockets_serve
 
-import kit.opening
-from kit import Server, connect, serve
+from kit import Server, connect, loops, serve
 from kit.errors import ConnectError, Disconnected, HandshakeRefused
 from tests.apps import app
 from tests.timing import within
@@ -115,10 +115,76 @@ async def test_a_server_that_speaks_something_else_is_said_to() -> None:
         assert not isinstance(failed.value, HandshakeRefused)
 
 
-async def test_a_server_that_never_answers_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kit.opening, "OPEN_SECONDS", 0.5)
-    with socket.create_server(("127.0.0.1", 0)) as silent, within(3.0), pytest.raises(ConnectError, match=r"did not answer the handshake within 0\.5 s"):
-        await connect(f"ws://127.0.0.1:{silent.getsockname()[1]}", "/ws")
+async def test_a_server_that_never_answers_is_given_up_after_the_time_that_the_caller_allows() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        with within(3.0), pytest.raises(ConnectError, match=r"did not answer the handshake within 0\.5 s.*handshake_timeout_seconds=60"):
+            await connect(f"ws://127.0.0.1:{silent.getsockname()[1]}", "/ws", handshake_timeout_seconds=0.5)
+
+
+async def test_without_a_limit_a_handshake_is_answered_however_late() -> None:
+    may_answer = asyncio.Event()
+    slow = FastAPI()
+
+    @slow.websocket("/ws")
+    async def answer_late(websocket: WebSocket) -> None:
+        await may_answer.wait()
+        await websocket.accept()
+
+    async with serve(slow, port=0, name="slow") as server:
+        with pytest.raises(ConnectError):
+            await connect(server, "/ws", handshake_timeout_seconds=0.1)
+        connecting = asyncio.ensure_future(connect(server, "/ws", handshake_timeout_seconds=None))
+        await server.run(_set(may_answer))
+        client = await asyncio.wait_for(connecting, 10.0)
+        assert client.response.status_code == 101
+        await client.close()
+
+
+async def _set(event: asyncio.Event) -> None:
+    event.set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"cookies": {"a": "b\r\nX-Forged: 1"}}, ValueError, "'a': .* cannot be sent as a cookie"),
+        ({"cookies": {"a": "b; session=stolen"}}, ValueError, "neither a semicolon"),
+        ({"cookies": {"a b": "c"}}, ValueError, "names are words"),
+        ({"cookies": {"a": "€"}}, ValueError, "Percent-encode"),
+        ({"cookies": ["a=b"]}, TypeError, "cookies expects a mapping"),
+        ({"headers": ["X-Name: Ana"]}, TypeError, "headers expects a mapping"),
+        ({"headers": {"X-Näme": "Ana"}}, ValueError, "cannot be sent as a header"),
+        ({"headers": {"X-Name": "€"}}, ValueError, "cannot be sent as a header"),
+        ({"origin": "http://€"}, ValueError, "'Origin': .* cannot be sent as a header"),
+        ({"subprotocols": ["v1 chat"]}, ValueError, "'v1 chat' cannot be offered as a subprotocol"),
+        ({"subprotocols": ["a\r\nX-Forged: 1"]}, ValueError, "cannot be offered as a subprotocol"),
+        ({"subprotocols": ["a", "b", "a"]}, ValueError, "'a' is offered twice"),
+        ({"subprotocols": [1]}, ValueError, "1 cannot be offered as a subprotocol"),
+        ({"max_message_bytes": 0}, ValueError, "at least 1, but got 0"),
+        ({"handshake_timeout_seconds": 0}, ValueError, "above 0, or None"),
+        ({"handshake_timeout_seconds": float("nan")}, ValueError, "above 0, or None"),
+        ({"handshake_timeout_seconds": "5"}, ValueError, "above 0, or None"),
+    ],
+)
+def test_arguments_that_cannot_make_a_request_are_refused_by_name_before_anything_is_sent(arguments: dict, error: type, words: str) -> None:
+    with pytest.raises(error, match=words):
+        connect("ws://127.0.0.1:9", "/ws", **arguments)
+
+
+async def test_cancelling_a_connect_whose_handshake_has_just_been_answered_leaves_no_connection(server: Server, eventually: Callable) -> None:
+    """The answer is there, and nobody has taken it yet: the loop that waits for it is held meanwhile."""
+    connecting = asyncio.ensure_future(connect(server, "/ws"))
+    deadline = time.monotonic() + 10.0
+    await asyncio.sleep(0)
+    while not any((entry.kind, entry.side) == ("response", "client") for entry in server.timeline.entries()) and time.monotonic() < deadline:
+        time.sleep(0.001)  # noqa: ASYNC251, the point is that this loop does not turn
+    for _ in range(5):
+        loops.background().submit(asyncio.sleep(0)).result(5.0)  # by then the clients' loop has finished what it does with the answer
+    connecting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+    await eventually(lambda: not server.connections)
+    assert server.timeline.connections[-1].accepted
 
 
 async def test_a_subprotocol_that_was_not_offered_is_refused() -> None:

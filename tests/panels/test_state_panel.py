@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -13,8 +14,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from websockets.asyncio.client import connect as dial
 from websockets.exceptions import InvalidStatus
 
-from kit import stop_all
-from kit.errors import KitError, LoopStopped, ReceiveTimeout
+from kit import connect, stop_all
+from kit.errors import ConnectError, KitError, LoopStopped, ReceiveTimeout
 from kit.panels.state import StatePanel
 from kit.registry import running_server
 from tests.panels.conftest import FrontEnd
@@ -88,8 +89,10 @@ async def test_connect_hands_over_the_parked_handlers_own_websocket(stage: State
 
 
 async def test_the_handshake_waits_longer_than_a_client_of_connect_would(stage: StatePanel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kit.opening.OPEN_SECONDS", 0.0)
+    monkeypatch.setitem(connect.__kwdefaults__, "handshake_timeout_seconds", 0.2)
     await stage.connect()
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ConnectError, match="did not answer"):
+        await connect(f"ws://127.0.0.1:{silent.getsockname()[1]}", "/ws")
     await stage.send(ACCEPT)
     await stage.client_says("still here")
 

@@ -20,6 +20,7 @@ import kit.server
 from kit import connect, serve
 from kit.engine import Engine
 from kit.errors import ServerStartError
+from kit.registry import running_server
 from tests.apps import app
 from tests.server.apps import BLOCKS, endpoint
 from tests.server.probes import is_free, server_threads
@@ -149,6 +150,27 @@ async def test_a_start_up_that_blocks_is_given_up_with_its_line(monkeypatch: pyt
 
     with within(5.0), pytest.raises(ServerStartError, match="the blocking line"):
         await serve(FastAPI(lifespan=lifespan), port=0)
+
+
+@pytest.mark.parametrize("inner_name", ["outer", "inner"])
+async def test_a_start_up_may_serve_another_app_but_not_under_its_own_name(inner_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would wait for itself until the outer start is given up; what is wrong is said at once."""
+    monkeypatch.setattr(Engine, "start_seconds", 60.0)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with serve(app, port=0, name=inner_name):
+            yield
+
+    starting = asyncio.ensure_future(serve(FastAPI(lifespan=lifespan), port=0, name="outer"))
+    if inner_name == "inner":
+        outer = await asyncio.wait_for(starting, 20.0)
+        assert {outer.state, running_server("inner").state} == {"serving"}
+        await outer.stop()
+        assert running_server("inner") is None
+        return
+    with pytest.raises(ServerStartError, match=r"'outer' is still starting, and this serve\(\) is in its app's own start-up.*name='outer-inner'"):
+        await asyncio.wait_for(starting, 20.0)
 
 
 async def test_after_a_failed_start_the_next_one_works() -> None:

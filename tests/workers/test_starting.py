@@ -89,6 +89,13 @@ async def test_a_start_up_that_fails_is_raised_here(folder: Path) -> None:
         await serve("chat:app", port=0, name="broken")
 
 
+async def test_after_a_start_that_failed_no_process_is_said_to_serve(folder: Path, eventually: Eventually) -> None:
+    write(folder, "chat.py", LIFESPAN.format("open('started', 'x').close()"))  # only one process may start here
+    with pytest.raises(ServerStartError, match="FileExistsError"):
+        await serve("chat:app", processes=2, port=0, name="broken")
+    await eventually(lambda: [process.state for process in servers["broken"].processes] == ["ended", "ended"])
+
+
 async def test_a_start_that_hangs_is_given_up_with_its_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = children()
     monkeypatch.setattr(kit.workers.engine, "START_SECONDS", 3.0)

@@ -16,6 +16,7 @@ import kit.workers.engine
 from kit import Server, serve
 from kit.errors import KitError, ServerStartError
 from kit.evidence import settled
+from kit.registry import servers
 from tests.timing import within
 from tests.workers.towns import TOWN, Eventually, children, come_to, command_of, seen, told, write
 

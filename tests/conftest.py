@@ -17,6 +17,10 @@ from kit import stop_all
 from kit.loops import stop_shared_loops
 from tests.notebooks.execution import NOTEBOOKS, Executions
 
+HELPING = ("conversation", "hostile", "outlet", "server", "taps", "timing")
+
+pytest.register_assert_rewrite(*(f"tests.{name}" for name in HELPING))  # what helpers assert is explained as well
+
 
 @pytest.fixture(autouse=True)
 async def nothing_is_left_running() -> AsyncIterator[None]:
@@ -26,7 +30,7 @@ async def nothing_is_left_running() -> AsyncIterator[None]:
     await stop_all()
     ending = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("kit-server")]
     for thread in ending:
-        thread.join(2.0)  # a server has stopped when its port is free; its thread has a few more lines to run
+        thread.join(10.0)  # a server has stopped when its port is free; its thread has a few more lines to run
     left = [thread.name for thread in ending if thread.is_alive()]
     assert not left, f"threads left running: {left}"
 
@@ -43,15 +47,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "executions" in item.fixturenames)
 
 
-class BrowserApart(LoadScopeScheduling):
-    """One process drives the browser, the others take all other tests one by one."""
+class Together(LoadScopeScheduling):
+    """One process runs all tests that share what is costly to have twice: the browser, a kernel, processes, the parsed kit. The others are dealt out."""
+
+    PLACES = ("tests/browser/", "tests/notebooks/test_serving_in_a_kernel.py", "tests/test_package.py", "tests/workers/")
 
     def _split_scope(self, nodeid: str) -> str:
-        return "browser" if nodeid.startswith("tests/browser/") else nodeid
+        return next(filter(nodeid.startswith, self.PLACES), nodeid)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BrowserApart:
-    return BrowserApart(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session")

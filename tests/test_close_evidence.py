@@ -1,6 +1,6 @@
 """The table of an explained close is true: each row is compared with what the real thing did or reports.
 
-The ways of ending are those of `tests.test_protocol_facts`, and those that take more than one step. What a browser reports is
+The ways of ending are those of `tests.protocol_facts`, and those that take more than one step. What a browser reports is
 compared in `tests/browser/test_closes.py`.
 """
 
@@ -25,7 +25,9 @@ from kit.closing import explain
 from kit.connection import Connection
 from kit.errors import HandshakeRefused
 from kit.evidence import settled
-from tests.test_protocol_facts import FACTS, WAITS, Fact, app, in_a_test, over, seen_by_a_plain_client, seen_by_the_kits_client
+from tests.protocol_facts.clients import in_a_test, over, seen_by_a_plain_client, seen_by_the_kits_client
+from tests.protocol_facts.facts import FACTS, WAITS, Fact
+from tests.protocol_facts.handlers import app
 
 Eventually = Callable[..., Any]
 

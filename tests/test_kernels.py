@@ -22,7 +22,7 @@ def one_file(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(script: str, *, timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
         file = tmp_path / "script.py"
         file.write_text(textwrap.dedent(script))
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
         return subprocess.run([sys.executable, str(file)], capture_output=True, text=True, timeout=timeout, env=environment, check=False)
 
     return run

@@ -195,7 +195,8 @@ def test_readers_that_come_and_go_while_four_threads_record_get_every_entry_once
     subscription = timeline.subscribe(woken.set)
     for thread in threads:
         thread.start()
-    while woken.wait(timeout=1.0):
+    while any(thread.is_alive() for thread in threads) or woken.is_set():
+        woken.wait(timeout=0.1)
         woken.clear()
         timeline.subscribe(lambda: None).close()
         seen += [entry.number for entry in subscription.take(most=100_000)[0]]

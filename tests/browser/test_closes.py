@@ -20,8 +20,9 @@ from kit.closing import explain
 from kit.connection import Connection
 from kit.errors import HandshakeRefused
 from kit.evidence import settled
-from tests.test_protocol_facts import FACTS, Fact, over, seen_by_the_kits_client
-from tests.test_protocol_facts import app as facts
+from tests.protocol_facts.clients import over, seen_by_the_kits_client
+from tests.protocol_facts.facts import FACTS, Fact
+from tests.protocol_facts.handlers import app as facts
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

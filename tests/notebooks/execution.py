@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import importlib.util
 import json
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,25 +121,21 @@ class Run(NamedTuple):
 class Executions:
     """The `Run` of each of these notebooks, made in the background while other tests run, because most of it is waiting.
 
-    Several processes may share ``folder``: the first to ``begin`` executes the notebooks for all of them.
+    Several processes may share ``folder``: the first to ``begin`` has the notebooks executed for all of them.
     """
 
     def __init__(self, folder: Path, notebooks: list[Path], *, at_a_time: int) -> None:
         self._folder = folder
-        self._notebooks = notebooks
+        self._notebooks = sorted(notebooks, key=lambda path: path.stem.startswith(("03", "05", "07")), reverse=True)  # the slowest first
         self._at_a_time = at_a_time
         self._runs: dict[Path, Run] = {}
-        self._pool: ThreadPoolExecutor | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     def begin(self) -> None:
-        """Begin to execute them, unless that has been done."""
-        try:
+        """Begin to execute them, unless that has been done: in a process of their own, whose asyncio no test has patched."""
+        with contextlib.suppress(FileExistsError):
             (self._folder / "begun").touch(exist_ok=False)
-        except FileExistsError:
-            return
-        self._pool = ThreadPoolExecutor(self._at_a_time, thread_name_prefix="notebook")
-        for path in sorted(self._notebooks, key=lambda path: path.stem.startswith(("03", "05", "07")), reverse=True):  # the slowest first
-            self._pool.submit(self._execute, path)
+            self._process = subprocess.Popen([sys.executable, "-m", "tests.notebooks", self._folder, str(self._at_a_time), *self._notebooks], cwd=ROOT)
 
     def run_of(self, path: Path) -> Run:
         """The notebook's `Run`; waits until it is there."""
@@ -149,13 +146,11 @@ class Executions:
         return self._runs[path]
 
     def close(self, *, at_once: bool) -> None:
-        """Wait for the executions, those that have begun or all of them."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=at_once)
-
-    def _execute(self, path: Path) -> None:
-        """In a process of its own, whose asyncio no test has patched."""
-        subprocess.run([sys.executable, "-m", "tests.notebooks", path, self._folder], cwd=ROOT, check=False)
+        """Wait for the executions, or end those that are under way."""
+        if self._process is not None:
+            if at_once:
+                self._process.send_signal(signal.SIGINT)
+            self._process.wait()
 
     def _outcome(self, path: Path) -> Run | Exception:
         self.begin()
@@ -166,15 +161,21 @@ class Executions:
         return pickle.loads(finished.read_bytes())
 
 
-def execute(path: Path, folder: Path) -> None:
-    """Execute one notebook for all who wait for its `Run` in ``folder``; they get an exception as it is."""
-    try:
-        outcome = asyncio.run(_execute(path, folder / path.stem))
-    except Exception as error:
-        outcome = error
-    unfinished = folder / f"{path.stem}.unfinished"
-    unfinished.write_bytes(pickle.dumps(outcome))
-    unfinished.rename(folder / f"{path.stem}.run")
+async def execute(paths: list[Path], folder: Path, *, at_a_time: int) -> None:
+    """Execute notebooks for all who wait for their `Run` in ``folder``; they get an exception as it is."""
+    turns = asyncio.Semaphore(at_a_time)
+
+    async def leave_outcome_of(path: Path) -> None:
+        async with turns:
+            try:
+                outcome: Run | Exception = await _execute(path, folder / path.stem)
+            except Exception as error:
+                outcome = error
+        unfinished = folder / f"{path.stem}.unfinished"
+        unfinished.write_bytes(pickle.dumps(outcome))
+        unfinished.rename(folder / f"{path.stem}.run")
+
+    await asyncio.gather(*map(leave_outcome_of, paths))
 
 
 async def _execute(path: Path, folder: Path) -> Run:

@@ -102,7 +102,7 @@ async def taken_home(tmp_path: Path) -> AsyncIterator[tuple[str, Path]]:
     process = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, stdout=DEVNULL, stderr=DEVNULL)
     yield f"127.0.0.1:{port}", tmp_path
     process.terminate()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await process.wait()
 
 
@@ -116,7 +116,7 @@ async def test_its_app_runs_at_home_without_the_kit_and_says_1012_when_edited(ta
         assert 'role="log"' in (await http.get(f"http://{address}/")).text
 
     (folder / "main.py").write_text((folder / "main.py").read_text().replace("Message text", "Your text"))
-    await eventually(lambda: client.close_code, within_seconds=20)
+    await eventually(lambda: client.close_code, within_seconds=40)
     assert client.close_code == 1012
 
 

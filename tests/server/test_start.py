@@ -32,7 +32,7 @@ async def test_it_is_ready_when_serve_returns() -> None:
     assert server.state == "serving"
     assert server.url == f"http://127.0.0.1:{server.port}"
     assert server.ws_url == f"ws://127.0.0.1:{server.port}"
-    with socket.create_connection(("127.0.0.1", server.port), timeout=1.0):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5.0):
         pass
     assert "serving" in repr(server)
 

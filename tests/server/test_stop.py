@@ -149,12 +149,14 @@ async def test_a_stop_while_a_handler_blocks_leaves_the_loop_sound(place: str) -
     async def handler(websocket: WebSocket) -> None:
         await websocket.accept()
         await websocket.receive_text()
+        blocks.set()
         time.sleep(1.5)  # noqa: ASYNC251 - it blocks on purpose
 
     async def stop_meanwhile() -> None:
-        await asyncio.sleep(0.2)
+        await asyncio.to_thread(blocks.wait, 5.0)
         await server.stop()
 
+    blocks = threading.Event()
     server = await serve(blocking, port=0)
     client = await connect(server, "/ws")
     await client.send_text("block")

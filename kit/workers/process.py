@@ -180,7 +180,7 @@ class WorkerProcess:
         for file in self._pipes.values():  # it was cancelled before it had begun
             file.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._popen.wait(0.5)  # a killed process ends within milliseconds
+            self._popen.wait(2.0)  # a killed process ends within milliseconds, on a busy machine a little later
         if self._state != "ended":
             self._over(-signal.SIGKILL if self._popen.returncode is None else self._popen.returncode)
 

@@ -126,7 +126,7 @@ class Executions:
 
     def __init__(self, folder: Path, notebooks: list[Path], *, at_a_time: int) -> None:
         self._folder = folder
-        self._notebooks = sorted(notebooks, key=lambda path: path.stem.startswith(("03", "05", "07")), reverse=True)  # the slowest first
+        self._notebooks = sorted(notebooks, key=lambda path: path.stem.startswith(("03", "05", "06")), reverse=True)  # the slowest first
         self._at_a_time = at_a_time
         self._runs: dict[Path, Run] = {}
         self._process: subprocess.Popen[bytes] | None = None

@@ -114,7 +114,7 @@ def test_files_that_it_writes_are_formatted_too(path: Path) -> None:
 
 def marked(path: Path) -> Any:
     """The notebook that starts a Redis and a PostgreSQL is run where tests may do that."""
-    return pytest.param(path, id=path.stem, marks=pytest.mark.broker if path.stem.startswith("07") else ())
+    return pytest.param(path, id=path.stem, marks=pytest.mark.broker if path.stem.startswith("05") else ())
 
 
 @pytest.fixture(params=map(marked, NOTEBOOKS))

@@ -1,4 +1,4 @@
-"""A kernel with a server on its own loop, in the hands of a reader, stays a good kernel, as notebook 05 says."""
+"""A kernel with a server on its own loop, in the hands of a reader, stays a good kernel, as notebook 06 says."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""06_your_own_app: its shop is listed whole, connects by name, refuses as its text says, and is reloaded."""
+"""07_your_own_app: its shop is listed whole, connects by name, refuses as its text says, and is reloaded."""
 
 from __future__ import annotations
 
 from tests.notebooks.execution import ROOT, Run, printed, read
 
-NOTEBOOK = ROOT / "notebooks/06_your_own_app.ipynb"
+NOTEBOOK = ROOT / "notebooks/07_your_own_app.ipynb"
 QUESTIONS = {
     "the state of the server": "server.state",
     "the chats": "sorted({chat.name for chat in panel.chats})",

@@ -1,4 +1,4 @@
-"""05_where_the_server_runs: its stopwatch shows what its text says."""
+"""06_where_the_server_runs: its stopwatch shows what its text says."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from tests.notebooks.execution import ROOT, Run, printed, read
 
-NOTEBOOK = ROOT / "notebooks/05_where_the_server_runs.ipynb"
+NOTEBOOK = ROOT / "notebooks/06_where_the_server_runs.ipynb"
 PLACES = ("in-thread", "in-kernel")
 
 

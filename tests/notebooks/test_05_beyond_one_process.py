@@ -1,4 +1,4 @@
-"""07_beyond_one_process: a list is cut in two by two processes, a hub is not; a killed broker loses nothing, and what is lost is said."""
+"""05_beyond_one_process: a list is cut in two by two processes, a hub is not; a killed broker loses nothing, and what is lost is said."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kit.services import PrivatePostgres, PrivateRedis
 from tests.notebooks.execution import ROOT, Run, printed, read
 
 pytestmark = pytest.mark.broker
-NOTEBOOK = ROOT / "notebooks/07_beyond_one_process.ipynb"
+NOTEBOOK = ROOT / "notebooks/05_beyond_one_process.ipynb"
 QUESTIONS = {
     "what Ben heard": "[entry.text for entry in hub_server.timeline.entries(connection=people['Ben'].client.number)"
     " if (entry.side, entry.kind, entry.details.get('opcode')) == ('client', 'frame-in', 'TEXT')]",

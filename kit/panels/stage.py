@@ -24,7 +24,7 @@ from kit.wire import ClientWire
 __all__ = ["Stage", "stage_app"]
 
 _PATH = "/ws"
-_NOTICE_SECONDS = 2.0
+_NOTICE_SECONDS = 10.0
 _LEAVE_SECONDS = 0.5
 
 Moved = tuple[str, str]

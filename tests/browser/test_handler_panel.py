@@ -11,11 +11,11 @@ from tests.browser.looks import faint_texts, panels_that_overflow
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-APP = '''import asyncio, time
+APP = '''import asyncio, threading
 from fastapi import FastAPI, WebSocket
 from kit import connect, serve
 from kit.panels.handler import HandlerPanel
-app = FastAPI()
+app, go_on = FastAPI(), threading.Event()
 members = []
 
 async def broadcast(text):
@@ -30,7 +30,7 @@ async def chat(websocket: WebSocket, name: str):
     while True:
         text = await websocket.receive_text()
         if text == "block":
-            time.sleep(3)
+            go_on.wait(60)
         if text == "raise":
             raise ValueError("as asked")
         while text == "flood":
@@ -104,8 +104,9 @@ async def test_a_handler_that_blocks_is_shown_while_it_blocks(open_notebook: Ope
         await expect(panel).to_contain_text("2 now")
         await notebook.execute("await ana.send_text('block')")
         await expect(panel.get_by_role("status").filter(has_text="Nobody is served until Ana lets go of the loop.")).to_be_visible()
-        blocking = line_of(panel, "time.sleep(3)").get_by_role("note", name="connection 1, Ana: runs on this line and blocks everybody")
+        blocking = line_of(panel, "go_on.wait(60)").get_by_role("note", name="connection 1, Ana: runs on this line and blocks everybody")
         await expect(blocking).to_be_visible()
+        await notebook.execute("go_on.set()")
         await expect(blocking).to_have_count(0)
         await expect(panel.locator("header")).to_contain_text("serving")
 

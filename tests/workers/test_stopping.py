@@ -25,7 +25,7 @@ async def test_what_a_process_has_started_ends_with_it(town: Server, eventually:
     await eventually(lambda: is_over(left[0]))
     assert not is_over(left[1])
     await town.stop()
-    assert is_over(left[1])
+    await eventually(lambda: is_over(left[1]))
 
 
 def is_over(pid: int) -> bool:

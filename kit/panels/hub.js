@@ -4,7 +4,7 @@ const ROOM_COLUMNS = [
   ["members", "WebSockets that joined the room through this hub"],
   ["elsewhere", "WebSockets that joined it through other hubs, in other processes; – while this hub does not ask"],
   ["subscribers", "hub.subscribe() blocks that are open"],
-  ["published", "Messages that this hub sent to the room"],
+  ["published", "Messages that this hub sent to the room; – while nobody of this hub is in it, so that it does not count"],
   ["received", "Messages that the broker brought, from all processes"],
   ["dropped", "Messages that made room for newer ones in a full queue"],
   ["gaps", "Times that the broker lost messages of the room"],

@@ -40,11 +40,12 @@ def header_of(hub: HubStatistics, *, more_rooms: int, nobody: bool) -> dict[str,
 
 def room_row(room: RoomStatistics, *, chosen: bool) -> dict[str, Any]:
     """One room: its name, and its counts with their labels, in the order of the columns."""
-    counts = {"subscribers": room.subscribers, "published": room.published, "received": room.received}
-    counts |= {"dropped": room.dropped, "gaps": room.gaps}
     elsewhere = "–" if room.elsewhere is None else f"{room.elsewhere:,}"
-    newest = "–" if room.position is None else f"{room.position.offset:,}"
-    labelled = [*_labelled({"members": room.members}), ("elsewhere", elsewhere), *_labelled(counts), ("offset", newest)]
+    counts = {"published": room.published, "received": room.received, "dropped": room.dropped, "gaps": room.gaps}
+    counted = [(label, "–") for label in [*counts, "offset"]]
+    if room.position is not None:  # somebody of this hub is in it, so that it counts
+        counted = _labelled(counts | {"offset": room.position.offset})
+    labelled = [*_labelled({"members": room.members}), ("elsewhere", elsewhere), *_labelled({"subscribers": room.subscribers}), *counted]
     return {"id": room.name, "name": visible(room.name), "counts": labelled, "chosen": chosen}
 
 

@@ -218,6 +218,8 @@ async def test_who_is_in_the_room_elsewhere_is_told_apart(is_here: bool, show: S
             await eventually(lambda: "Ana" in seen.members)
             assert (seen.members["Ana"]["state"], seen.members["Ana"]["kind"], seen.members["Ana"]["waits"]) == ("elsewhere", "elsewhere", "–")
             assert (seen.rooms["lobby"]["members"], seen.rooms["lobby"]["elsewhere"]) == ("0", "1")
+            counted = {seen.rooms["lobby"][label] for label in ("published", "received", "dropped", "gaps", "offset")}
+            assert counted == ({"0"} if is_here else {"–"})
             assert ", 1 member elsewhere, " in seen.newest("room")["text"]
             panel.snapshot()
         assert "Ana: elsewhere" in shown[0]["text/plain"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 import time
@@ -45,6 +46,12 @@ def shared_loops_end() -> Iterator[None]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What looks at executed notebooks comes last: they are executed while other tests run."""
     items.sort(key=lambda item: "executions" in item.fixturenames)
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test stays to the end: to look at all of it again and again would hold up each test for most of a second."""
+    gc.collect()
+    gc.freeze()
 
 
 class Together(LoadScopeScheduling):

@@ -18,7 +18,6 @@ from kit.timeline import Entry
 from tests.apps import app as echo_app
 
 LIMIT_BYTES = 100_000
-SLOW_SECONDS = 1.5  # how long a request may take to come whole
 TEXT, BINARY, CLOSE, PING = 0x1, 0x2, 0x8, 0x9
 
 app = FastAPI()

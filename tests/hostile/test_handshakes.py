@@ -13,12 +13,13 @@ import pytest
 
 from kit import Client, Server
 from kit.closing import explain
-from tests.hostile.peers import SLOW_SECONDS, TEXT, frame, over, request, said, stranger
+from tests.hostile.peers import TEXT, frame, over, request, said, stranger
 
 # Handshakes that are none.
 
 KEY = "Sec-WebSocket-Key"
 NO_HTTP = "Invalid HTTP request received"
+SLOW_SECONDS = 1.5
 NO_HANDSHAKE = {
     "the method POST": (request("POST"), 405, "HTTP 405"),
     "the method CONNECT": (request("CONNECT"), 405, "HTTP 405"),
@@ -39,6 +40,12 @@ NO_HANDSHAKE = {
     "the origin null": (request(Origin="null"), 403, "'null'"),
     "a foreign host": (request(Host="evil.example"), 403, "evil.example"),
 }
+
+
+@pytest.fixture
+def handshake_seconds() -> float:
+    """Short enough for tests to wait until it is over."""
+    return SLOW_SECONDS
 
 
 @pytest.mark.parametrize(("sent", "status", "words"), NO_HANDSHAKE.values(), ids=NO_HANDSHAKE)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from starlette.websockets import WebSocketDisconnect, WebSocketState
@@ -116,20 +117,26 @@ async def test_abort_is_seen_by_the_server_as_a_vanished_client(server: Server, 
     await client.abort()
 
 
-async def test_closing_towards_a_server_that_never_answers_takes_the_time_that_was_given() -> None:
-    """The handler's loop is stuck elsewhere: a raw server that shakes hands and then never reads."""
+@contextlib.asynccontextmanager
+async def deaf_server() -> AsyncIterator[str]:
+    """The address of a raw server that shakes hands and then never reads."""
 
     async def answer(connection: ServerConnection) -> None:
         connection.transport.pause_reading()
-        await stuck.wait()
+        await over.wait()
 
-    stuck = asyncio.Event()
-    async with websockets_serve(answer, "127.0.0.1", 0, close_timeout=0.1) as other:
-        client = await connect(f"ws://127.0.0.1:{other.sockets[0].getsockname()[1]}", "/")
+    over = asyncio.Event()
+    async with websockets_serve(answer, "127.0.0.1", 0, close_timeout=0.1) as server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        over.set()
+
+
+async def test_closing_towards_a_server_that_never_answers_takes_the_time_that_was_given() -> None:
+    async with deaf_server() as address:
+        client = await connect(address, "/")
         with within(3.0):
             await client.close(1000, within_seconds=0.2)
         assert client.state is WebSocketState.DISCONNECTED
-        stuck.set()
 
 
 async def test_closing_a_client_that_has_stopped_reading_still_works(server: Server) -> None:
@@ -143,23 +150,17 @@ async def test_closing_a_client_that_has_stopped_reading_still_works(server: Ser
 
 async def test_ping_returns_the_round_trip_in_seconds(client: Client) -> None:
     trips = await asyncio.gather(*(client.ping() for _ in range(20)))
-    assert all(0 < trip < 5 for trip in trips)
+    assert min(trips) > 0
 
 
 async def test_a_ping_that_waits_learns_of_the_end(eventually: Callable) -> None:
-    async def answer(connection: ServerConnection) -> None:
-        connection.transport.pause_reading()
-        await stuck.wait()
-
-    stuck = asyncio.Event()
-    async with websockets_serve(answer, "127.0.0.1", 0, close_timeout=0.1) as other:
-        client = await connect(f"ws://127.0.0.1:{other.sockets[0].getsockname()[1]}", "/")
+    async with deaf_server() as address:
+        client = await connect(address, "/")
         ping = asyncio.create_task(client.ping())
         await eventually(lambda: any(entry.kind == "frame-out" for entry in client.timeline.entries()))
         await client.abort()
         with pytest.raises(Disconnected):
             await asyncio.wait_for(ping, 5.0)
-        stuck.set()
 
 
 async def test_a_message_over_the_clients_limit_closes_with_1009(server: Server) -> None:

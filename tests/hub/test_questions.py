@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -145,32 +145,31 @@ async def test_one_that_is_alive_and_does_not_answer_is_said_to_be_so(
             await hub.present(room)
 
 
-@over("local")
-async def test_one_that_says_good_bye_is_waited_for_no_longer(
+@pytest.fixture
+async def asking(
     hub: Hub, elsewhere: Hub, there: Server, room: str, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
-) -> None:
+) -> AsyncIterator[asyncio.Task[list[Present]]]:
+    """A question of this hub's that waits for the other, which says nothing."""
     async with await joined(there, room, "Ana"):
         assert await names_in(hub, f"{room} of nobody") == []
         silent(elsewhere, monkeypatch)
-        asking = asyncio.create_task(hub.present(room))
+        task = asyncio.create_task(hub.present(room))
         await eventually(lambda: list(hub._rooms._attendance._following.unanswered))
-        await elsewhere.close()
-        async with asyncio.timeout(SECONDS):
-            assert await asking == []
+        yield task
 
 
 @over("local")
-async def test_closing_the_hub_ends_the_wait(
-    hub: Hub, elsewhere: Hub, there: Server, room: str, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
-) -> None:
-    async with await joined(there, room, "Ana"):
-        assert await names_in(hub, f"{room} of nobody") == []
-        silent(elsewhere, monkeypatch)
-        asking = asyncio.create_task(hub.present(room))
-        await eventually(lambda: list(hub._rooms._attendance._following.unanswered))
-        await hub.close()
-        with pytest.raises(HubError, match="the hub was closed"):
-            await asking
+async def test_one_that_says_good_bye_is_waited_for_no_longer(elsewhere: Hub, asking: asyncio.Task[list[Present]]) -> None:
+    await elsewhere.close()
+    async with asyncio.timeout(SECONDS):
+        assert await asking == []
+
+
+@over("local")
+async def test_closing_the_hub_ends_the_wait(hub: Hub, asking: asyncio.Task[list[Present]]) -> None:
+    await hub.close()
+    with pytest.raises(HubError, match="the hub was closed"):
+        await asking
 
 
 @over("distant")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import threading
 import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,16 @@ from kit.errors import ConnectError
 from kit.evidence import settled
 from tests.timing import within
 from tests.workers.towns import TOWN, Eventually, come_to, seen, told, write
+
+
+@contextlib.contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process that gets no time of the processor for as long as the block lasts."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 async def test_a_blocked_process_is_named_with_its_line_and_the_other_serves(calm_town: Server, eventually: Eventually) -> None:
@@ -67,22 +79,19 @@ async def test_a_process_that_ends_takes_its_connections_along_and_the_others_go
 
 
 async def test_a_process_that_does_not_answer_is_passed_over_until_it_does(town: Server, eventually: Eventually) -> None:
-    first, stopped = await seen(town)
-    os.kill(stopped, signal.SIGSTOP)
-    try:
+    first, pid = await seen(town)
+    with stopped(pid):
         blocked = await eventually(lambda: town.blocked)
         assert (blocked.place, blocked.connection, blocked.since_seconds >= 1.0) == (None, None, True)
         assert [process.state for process in town.processes] == ["not answering", "serving"]
         (notice,) = told(town, what="not-answering")
         assert notice == "process 1 does not answer: one long call holds its interpreter, or it was stopped. New connections go to process 2."
         assert await come_to(town, 3) == [town.processes[1].pid] * 3
-    finally:
-        os.kill(stopped, signal.SIGCONT)
     (notice,) = await eventually(lambda: told(town, what="answering"))
     assert notice.startswith("process 1 answers again, after ")
     assert notice.endswith(" s. New connections go to process 1 and process 2.")
     assert (town.blocked, [process.state for process in town.processes]) == (None, ["serving", "serving"])
-    assert stopped in await come_to(town, 2)
+    assert pid in await come_to(town, 2)
     assert first.connection.open
     await first.close()
 
@@ -96,39 +105,34 @@ async def test_a_process_whose_interpreter_is_held_does_not_answer(town: Server,
     await client.abort()
 
 
-async def test_connections_wait_while_no_process_answers(folder: Path, eventually: Eventually) -> None:
+@pytest.fixture
+async def alone(folder: Path) -> AsyncIterator[Server]:
+    """A server of one process."""
     write(folder, "town.py", TOWN)
     async with serve("town:app", port=0, name="alone") as server:
-        (process,) = server.processes
-        os.kill(process.pid, signal.SIGSTOP)
-        try:
-            assert (await eventually(lambda: told(server, what="not-answering")))[0].endswith("New connections wait: no process answers.")
-            waiting = [asyncio.create_task(seen(server)) for _ in range(3)]
-        finally:
-            os.kill(process.pid, signal.SIGCONT)
-        for client, pid in await asyncio.gather(*waiting):
-            assert pid == process.pid
-            await client.close()
+        yield server
 
 
-async def test_a_process_that_takes_no_sockets_costs_the_kernel_few_descriptors(folder: Path, eventually: Eventually) -> None:
-    write(folder, "town.py", TOWN)
-    async with serve("town:app", port=0, name="alone") as server:
-        (process,) = server.processes
-        os.kill(process.pid, signal.SIGSTOP)
-        comers = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(800)]
-        try:
-            most = 0
-            while not told(server, what="not-answering"):
-                most = max(most, len(os.listdir("/proc/self/fd")) - len(comers))  # noqa: PTH208
-                await asyncio.sleep(0.01)
-            assert most < 300
-        finally:
-            for comer in comers:
-                comer.close()
-            os.kill(process.pid, signal.SIGCONT)
-        client, _ = await seen(server)
+async def test_connections_wait_while_no_process_answers(alone: Server, eventually: Eventually) -> None:
+    (process,) = alone.processes
+    with stopped(process.pid):
+        assert (await eventually(lambda: told(alone, what="not-answering")))[0].endswith("New connections wait: no process answers.")
+        waiting = [asyncio.create_task(seen(alone)) for _ in range(3)]
+    for client, pid in await asyncio.gather(*waiting):
+        assert pid == process.pid
         await client.close()
+
+
+async def test_a_process_that_takes_no_sockets_costs_the_kernel_few_descriptors(alone: Server) -> None:
+    with stopped(alone.processes[0].pid), contextlib.ExitStack() as stack:
+        comers = [stack.enter_context(socket.create_connection(("127.0.0.1", alone.port))) for _ in range(800)]
+        most = 0
+        while not told(alone, what="not-answering"):
+            most = max(most, len(os.listdir("/proc/self/fd")) - len(comers))  # noqa: PTH208
+            await asyncio.sleep(0.01)
+        assert most < 300
+    client, _ = await seen(alone)
+    await client.close()
 
 
 async def test_a_process_that_has_closed_its_channel_is_passed_over(town: Server, eventually: Eventually) -> None:

@@ -67,9 +67,9 @@ async def test_a_view_comes_and_goes_by_click_and_by_key_and_shows_what_happened
 
 async def test_what_ended_is_explained_from_its_first_word(open_notebook: OpenNotebook) -> None:
     async with open_notebook(APP) as notebook:
+        await notebook.page.set_viewport_size({"width": 1000, "height": 1300})  # the whole of it is on the page, so only the chat itself scrolls
         await notebook.run_all()
         await notebook.execute(TALK)
-        await notebook.chat("Cleo").scroll_into_view_if_needed()
         await expect(notebook.chat("Cleo").get_by_text("1006, no Close frame.")).to_be_in_viewport(ratio=1)
         assert notebook.page_errors == []
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from kit.printable import visible
 from kit.row_book import RowBook
-from kit.rows import DATA, Lane, Lanes, Row, add_frame_details, add_headers, answer_words, frame_key, frame_words, payload_words, wire_words
+from kit.rows import DATA, Lane, Lanes, Row, add_frame_details, add_headers, answer_words, frame_key, frame_words, hub_words, payload_words, wire_words
 from kit.timeline import Entry
 
 __all__ = ["Conversation"]
@@ -143,7 +143,10 @@ class Conversation:
         if not row.label and entry.details["opcode"] != "CONT":
             row.label = frame_words(entry)
         row.size = max(row.size, entry.size)
-        self._book.update_waits(row, self.lanes.of(entry), whole=entry.details["fin"])
+        lane = self.lanes.of(entry)
+        if lane.rooms and entry.side == "server" and row.direction == "down" and "handler" not in row.moments:
+            row.from_hub, row.handler = True, "the hub sends"
+        self._book.update_waits(row, lane, whole=entry.details["fin"])
 
     def _note_control(self, row: Row, entry: Entry, lane: Lane, sent: bool) -> None:
         opcode = entry.details["opcode"]
@@ -194,7 +197,7 @@ class Conversation:
         if kind == "websocket.send":
             row = self._row(entry, f"down message {entry.ordinal}", "message", "down")
             row.label, row.size = payload_words(entry), max(row.size, entry.size)
-            row.handler = f"send {row.label}"
+            row.handler, row.from_hub = f"send {row.label}", False
         elif kind == "websocket.close" and accepted:
             row = self._row(entry, "down close", "close", "down")
             row.handler = f"close {entry.details.get('code', 1000)}"
@@ -217,6 +220,13 @@ class Conversation:
         if lane.states != states:
             lane.states = states
             row.states = f"client {states[0]} · application {states[1]}"
+
+    def _fold_hub(self, entry: Entry) -> Row:
+        row = self._alone(entry, "hub", "hub")
+        row.label = row.handler = hub_words(entry)
+        row.size, row.moments["handler"] = entry.size, entry.at_seconds
+        self.lanes.of(entry).rooms += {"join": 1, "leave": -1}.get(entry.details["what"], 0)
+        return row
 
     def _fold_print(self, entry: Entry) -> Row:
         row = self._alone(entry, entry.kind)

@@ -197,6 +197,7 @@ _NEEDED: dict[str, tuple[str, ...]] = {  # what views rely on in each kind's det
     "asgi-receive": _MESSAGE,
     "asgi-send": _MESSAGE,
     "end": ("what",),
+    "hub": ("what", "room", "binary"),
     **dict.fromkeys(("print", "log", "error", "fault", "notice"), ()),
 }
 _DETAILS: dict[str, Check] = {  # and of what type, wherever it appears
@@ -216,6 +217,8 @@ _DETAILS: dict[str, Check] = {  # and of what type, wherever it appears
     "client_state": _or_none(_is_text),
     "application_state": _or_none(_is_text),
     "what": _is_text,
+    "room": _is_text,
+    "binary": _is_truth,
     "phase": _is_text,
     "process": _is_text,
     "exception": _is_text,

@@ -9,7 +9,20 @@ from typing import Any
 from kit.printable import human_bytes, quoted, visible
 from kit.timeline import Entry
 
-__all__ = ["DATA", "Lane", "Lanes", "Row", "add_frame_details", "add_headers", "answer_words", "frame_key", "frame_words", "payload_words", "wire_words"]
+__all__ = [
+    "DATA",
+    "Lane",
+    "Lanes",
+    "Row",
+    "add_frame_details",
+    "add_headers",
+    "answer_words",
+    "frame_key",
+    "frame_words",
+    "hub_words",
+    "payload_words",
+    "wire_words",
+]
 
 DATA = ("TEXT", "BINARY", "CONT")
 _DETAILS_MOST = 40
@@ -24,8 +37,8 @@ class Row:
     Attributes:
         key: what identifies the row when it changes.
         kind: ``request``, ``response``, ``message``, ``ping``, ``pong``, ``close``, ``disconnect``, ``dropped``, ``print``, ``log``,
-            ``error``, ``returned`` (the handler did), ``end`` (of a socket), ``fault``, ``notice`` or ``gap``.
-        direction: ``"up"`` from client to handler, ``"down"`` the other way, ``"here"`` at one end only, ``"divider"``.
+            ``error``, ``returned`` (the handler did), ``end`` (of a socket), ``hub``, ``fault``, ``notice`` or ``gap``.
+        direction: ``"up"`` from client to handler, ``"down"`` the other way, ``"hub"`` from handler to hub, ``"here"`` at one end only, ``"divider"``.
         at_seconds: when it was first seen.
         side: for ``"here"``, at which end.
         label: the event in a few words, as they stand on an arrow.
@@ -38,6 +51,7 @@ class Row:
         waits: what it waits for now: ``"arrival"`` at the server, ``"handler"`` until ``receive`` is called, ``"wire"`` until
             uvicorn writes it, ``"client"`` until the client's socket is read, else "".
         lost: whether it waited for an end that went away.
+        from_hub: whether a hub has put it on the wire, and not the handler.
         tone: ``"plain"``, ``"good"``, ``"warning"``, ``"bad"`` or ``"muted"``.
         states: both states after it, when it changed one.
         details: (label, value) pairs for whoever wants to know more.
@@ -59,6 +73,7 @@ class Row:
     handler: str = ""
     waits: str = ""
     lost: bool = False
+    from_hub: bool = False
     tone: str = "plain"
     states: str = ""
     details: list[tuple[str, str]] = field(default_factory=list)
@@ -79,6 +94,7 @@ class Lane:
         closing: whether a Close frame was seen.
         refused: whether the handshake was answered with something else than 101.
         complete: False once Entries were skipped: what was not seen may have happened all the same.
+        rooms: how many rooms of hubs its handler has joined and not left.
         states: both states of the handler's WebSocket, as last seen.
         controls: the rows of pings and pongs that only one end has seen yet, oldest first, by direction, opcode and whether it was the sender.
     """
@@ -94,6 +110,7 @@ class Lane:
     closing: bool = False
     refused: bool = False
     complete: bool = True
+    rooms: int = 0
     states: tuple[str, str] | None = None
     controls: dict[tuple[str, str, bool], deque[str]] = field(default_factory=dict)
 
@@ -150,6 +167,14 @@ def frame_words(entry: Entry) -> str:
     if entry.details["compressed"]:
         return "compressed"
     return quoted(entry.text) if opcode == "TEXT" else f"bytes {entry.text[:47]}"
+
+
+def hub_words(entry: Entry) -> str:
+    """What a handler does with a hub."""
+    what, room = visible(entry.details["what"]), quoted(entry.details["room"])
+    if what != "publish":
+        return f"{what} {room}"
+    return f"publish {f'bytes {entry.text[:47]}' if entry.details['binary'] else quoted(entry.text)} to {room}"
 
 
 def wire_words(entry: Entry) -> str:

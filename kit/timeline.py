@@ -33,7 +33,7 @@ class Entry:
         connection: the connection's number, or None for what concerns the whole server.
         side: ``"client"`` or ``"server"``.
         kind: ``request``, ``response``, ``frame-in``, ``frame-out``, ``asgi-receive``, ``asgi-send``, ``print``, ``log``,
-            ``error``, ``end``, ``fault`` (brought about on purpose) or ``notice``.
+            ``error``, ``end``, ``hub`` (what a handler does with one), ``fault`` (brought about on purpose) or ``notice``.
         text: one line that says it in words; a payload's first 256 characters where there is one.
         size: the payload's true length in bytes (0 where there is none).
         payload: the payload itself, or None once it fell out of the Timeline.

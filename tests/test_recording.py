@@ -179,9 +179,9 @@ def test_any_entries_come_back_the_same(seed: int) -> None:
     connections = [Connection(number, name=text(), path=text(), close_frames=[("client", 1000, text())]) for number in range(1, 4)]
     first, entries = chance.randrange(1, 1_000), []
     for index in range(60):
-        kind = chance.choice(["frame-in", "print", "error", "notice", "fault", "log"])
+        kind = chance.choice(["frame-in", "print", "error", "notice", "fault", "log", "hub"])
         payload = chance.choice([None, text(), chance.randbytes(chance.randrange(50))])
-        details = FRAME if kind == "frame-in" else {"lines": [text()], "n": chance.random()}
+        details = {"frame-in": FRAME, "hub": {"what": "publish", "room": text(), "binary": False}}.get(kind, {"lines": [text()], "n": chance.random()})
         number = chance.choice([None, 1, 2, 3, 99])
         entries.append(Entry(first + index, chance.random() * 1e5, number, chance.choice(["client", "server"]), kind, text(), 7, payload, None, details))
     timeline = Timeline.restored(1.25, connections, entries)

@@ -21,6 +21,7 @@ from kit.hub.delivery import Delivery
 from kit.hub.errors import HubError
 from kit.hub.member import Member
 from kit.hub.message import Position, as_position, check_room, encode
+from kit.hub.notes import note
 from kit.hub.presence import Present, check_metadata, check_name
 from kit.hub.rooms import Rooms
 from kit.hub.statistics import BrokerState, HubStatistics
@@ -169,6 +170,8 @@ class Hub:
         """
         check_room(room)
         payload = encode(message, self._max_message_bytes)
+        self._opened()
+        note("publish", room, payload)
         return await self._run(self._publish, room, payload)
 
     # Receiving.

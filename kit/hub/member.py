@@ -16,6 +16,7 @@ from kit.hub.delivery import Delivery
 from kit.hub.errors import HubError
 from kit.hub.member_socket import CLOSED, MemberSocket
 from kit.hub.message import Joined, Position
+from kit.hub.notes import note
 from kit.hub.presence import Present
 from kit.loops import run_on
 
@@ -87,6 +88,7 @@ class Member:
         self._new_backlog = new_backlog
         self._backlog: Backlog | None = None  # only while something waits: of a thousand members, few have any
         self._dropped_before = 0
+        self._joined = False
         self._audience: Audience | None = None
         self._writer_task: asyncio.Task[None] | None = None
         self._closing_task: asyncio.Task[None] | None = None
@@ -136,6 +138,8 @@ class Member:
         except BaseException:
             await self.leave()
             raise
+        self._joined = True
+        note("join", self.room)
         self._begin(missed)
         return self
 
@@ -148,6 +152,9 @@ class Member:
 
     async def leave(self) -> None:
         """Leave the room; what waits is thrown away. Safe to call twice, on the WebSocket's loop."""
+        if self._joined:
+            self._joined = False
+            note("leave", self.room)
         self._end("it left")
         for task in (self._writer_task, self._closing_task):
             if task is not None:

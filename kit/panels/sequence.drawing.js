@@ -27,7 +27,7 @@ function line(x1, y1, x2, y2, kind = "") {
 
 /** Where an arrow begins and ends, and whether it got there. */
 export function arrowOf(row, lane, place, grid, yOf) {
-  const clientX = grid.client(place), handlerX = grid.handler(place) - grid.bar;
+  const clientX = grid.client(place), handlerX = row.hub ? grid.hub : grid.handler(place) - grid.bar;
   const server = row.wire ?? row.handler, client = row.client;
   if (row.way === "up") {
     const begins = client ?? server, arrives = row.wire ?? (lane?.served ? row.handler : begins);
@@ -91,6 +91,15 @@ function drawNote(row, lane, place, view) {
   return [...parts, ...words({ label: row.label, tone: row.tone }, ofClient ? "left" : "right", ofClient ? edge : grid.gutter + 4, grid.right, y0, view)];
 }
 
+/** What a handler does with the hub: its words lead up to the handler, and an arrow from there to the hub. */
+function drawToHub(row, place, view) {
+  const { grid, y0, labelled } = view, x = grid.handler(place) + grid.bar;
+  const parts = [line(x, y0, grid.hub, y0), arrowHead(x, y0, grid.hub, y0)];
+  if (!labelled) return parts;
+  const lead = line(grid.right, y0, grid.handler(place) - grid.bar, y0, "kit-dotted");
+  return [lead, ...parts, ...words({ label: row.label }, "right", grid.gutter + 4, grid.right, y0, view)];
+}
+
 function drawDivider(row, view) {
   const { grid, y0, measure } = view, room = grid.width - grid.gutter, text = elided(row.label, room - 60, measure), from = grid.gutter + (room - measure(text)) / 2;
   return [s("line", { class: "kit-seq-rule", x1: grid.gutter, x2: grid.width - 6, y1: y0, y2: y0 }), ...words({ label: text, tone: row.tone }, "left", from, from + room, y0, view)];
@@ -108,6 +117,7 @@ function drawLanes(lanes, picture, grid) {
     const begins = yOf(lane.handlerFrom), ends = lane.handlerEnd === undefined ? floor : yOf(lane.handlerEnd);
     parts.push(s("rect", { class: `kit-seq-bar ${own}`, x: bar - grid.bar, width: 2 * grid.bar, y: begins, height: Math.max(4, ends - begins), rx: 3 }));
   });
+  if (grid.hub !== null) parts.push(s("rect", { class: "kit-seq-hub", x: grid.hub, width: 2, y: 0, height: floor }));
   return parts;
 }
 
@@ -185,9 +195,15 @@ function headings(lanes, grid, measure) {
   return [
     ...lanes.map((lane, place) => cell(grid.client(place), lane, lane.name, lane.name, `${lane.name}, connection ${lane.n}, ${lane.path}`)),
     ...lanes.map((lane, place) => cell(grid.handler(place), lane, handlerName(lane), grid.narrow ? "" : `handler ${lane.n}`, [`the handler of ${lane.name}, connection ${lane.n}`, lane.process].filter(Boolean).join(", "), lane.process)),
+    ...(grid.hub === null ? [] : [hubHeading(grid)]),
     h("div", { class: "kit-seq-corner", "aria-hidden": "true", style: `width:${grid.gutter}px` }),
     ...(grid.narrow && lanes.length ? [caption("handlers", grid.handler(0))] : []),
   ];
+}
+
+function hubHeading(grid) {
+  const where = { style: `left:${grid.hub - HUB_LANE / 2}px;width:${HUB_LANE}px`, title: "The hub: what is published to it, it sends to the members of the room", role: "listitem" };
+  return h("div", { class: grid.stacked ? "kit-seq-caption" : "kit-seq-name kit-seq-name-of-hub", ...where }, "hub");
 }
 
 function detailsOf(pairs) {

@@ -89,7 +89,7 @@ function render({ model, el }) {
     const at = now(), waiting = chosen.some((row) => row.waits);
     picture = layout(chosen, SCALES[scale], waiting ? at : null);
     unread = unreadOf(chosen, places, at);
-    grid = columns(shown.length, scroller.clientWidth || 600, String(shown.at(-1)?.n ?? 1).length);
+    grid = columns(shown.length, scroller.clientWidth || 600, String(shown.at(-1)?.n ?? 1).length, chosen.some(isOfHub));
     pen.font = `12px ${getComputedStyle(panel).fontFamily}`;
     frame(chosenLanes, pingCount);
     if (following) scroller.scrollTop = scroller.scrollHeight;
@@ -107,7 +107,7 @@ function render({ model, el }) {
     times.style.marginBottom = `${-picture.height}px`;
     canvas.classList.toggle("kit-seq-wide", grid.width > scroller.clientWidth);
     names.style.height = `${headHeight()}px`;
-    const heads = JSON.stringify([shown.map(({ n, name, process }) => [n, name, process]), grid.width]);
+    const heads = JSON.stringify([shown.map(({ n, name, process }) => [n, name, process]), grid.width, grid.hub]);
     if (heads !== headed) names.replaceChildren(...headings(shown, grid, measure));
     headed = heads;
     layers.lanes.replaceChildren(...drawLanes(shown, picture, grid));
@@ -171,7 +171,7 @@ function render({ model, el }) {
 
   function eventElement(row, index, view, isNew) {
     const y0 = picture.starts[index], lane = lanes.get(row.n), place = places.get(row.n);
-    const about = [row.rev, y0, picture.ends[index], grid.width, grid.lane, place, lane?.name, scale, row.waits ? view.now.toFixed(1) + picture.bottom : "", row.key === selected, row.key === opened].join();
+    const about = [row.rev, y0, picture.ends[index], grid.width, grid.lane, grid.hub, place, lane?.name, scale, row.waits ? view.now.toFixed(1) + picture.bottom : "", row.key === selected, row.key === opened].join();
     const known = drawn.get(row.key);
     if (known?.about === about) return known.group;
     const group = known?.group ?? s("g");
@@ -187,7 +187,7 @@ function render({ model, el }) {
     }
     group.dataset.key = row.key;
     const hit = s("rect", { class: "kit-seq-hit", x: 2, y: y0 - ROW / 2, width: grid.width - 4, height: ROW, rx: 4 });
-    const drawing = row.way === "divider" ? drawDivider(row, shownView) : row.way === "here" ? drawNote(row, lane, place, shownView) : drawArrow(row, lane, place, shownView);
+    const drawing = row.way === "divider" ? drawDivider(row, shownView) : row.way === "here" ? drawNote(row, lane, place, shownView) : row.way === "hub" ? drawToHub(row, place, shownView) : drawArrow(row, lane, place, shownView);
     group.replaceChildren(s("title", {}, said), hit, ...drawing);
     drawn.set(row.key, { group, about });
     return group;

@@ -5,6 +5,7 @@ const TOP = 14;
 const SLOTS = 32768; // more than four for each event
 const NOW = SLOTS - 1;
 const LANES_LIMIT = 40;
+const HUB_LANE = 48; // the width of the hub's lane
 const FOLD_ABOVE = 12; // with more lanes than this, ended ones are folded unless the reader wants them
 
 /** How much room time gets, from the order of events alone to time as it was; `cut` is where quiet time ends. */
@@ -95,18 +96,25 @@ function lowest(sorted, least) {
 }
 
 /**
- * The columns of a diagram: clients on the left, handlers on the right, and between them room for words. Lanes are as narrow as
- * their numbers allow before the diagram becomes wider than its panel; `digits` is how many the longest number has.
+ * The columns of a diagram: clients on the left, handlers on the right, and between them room for words; behind the handlers the
+ * hub, if there is one. Lanes are as narrow as their numbers allow before the diagram becomes wider than its panel; `digits` is
+ * how many the longest number has.
  */
-export function columns(count, width, digits = 1) {
+export function columns(count, width, digits = 1, withHub = false) {
   const lanes = Math.max(1, count), gutter = width < 500 ? 50 : 60, pad = width < 500 ? 5 : 8;
   const words = width < 480 ? 112 : width < 760 ? 150 : 200, least = 6 * Math.max(2, digits);
-  const lane = Math.max(least, Math.min(132, (width - gutter - pad - words) / (2 * lanes)));
-  const whole = Math.max(width, gutter + pad + words + 2 * lanes * lane);
-  const rightFrom = whole - pad - lanes * lane;
+  const hubLane = withHub ? HUB_LANE : 0;
+  const lane = Math.max(least, Math.min(132, (width - gutter - pad - words - hubLane) / (2 * lanes)));
+  const whole = Math.max(width, gutter + pad + words + 2 * lanes * lane + hubLane);
+  const rightFrom = whole - pad - hubLane - lanes * lane, hub = withHub ? whole - pad - hubLane / 2 : null;
   const client = (place) => gutter + lane * (place + 0.5), handler = (place) => rightFrom + lane * (place + 0.5);
   const kind = { stacked: lane < 84, narrow: lane < 56, tight: lane < 21, bar: lane < 21 ? 4 : 5 }; // half a handler's bar
-  return { gutter, lane, width: whole, client, handler, left: client(lanes - 1) + 12, right: handler(0) - 20, ...kind };
+  return { gutter, lane, width: whole, client, handler, hub, left: client(lanes - 1) + 12, right: handler(0) - 20, ...kind };
+}
+
+/** Whether a row is of a hub: to it, or from it. */
+export function isOfHub(row) {
+  return row.way === "hub" || row.hub === true;
 }
 
 /** Whether a lane's ends are both gone. */
@@ -132,7 +140,7 @@ export function wantedRows(rows, { pings, wanted, laneOf, shown, since }) {
       folded += 1;
       if (!pings) continue;
     }
-    if (wanted && !matches(`${row.label} ${laneOf(row.n)?.name ?? ""} ${row.n ? handlerName(laneOf(row.n) ?? row) : ""} ${row.also ?? ""} ${row.kind}`, wanted)) continue;
+    if (wanted && !matches(`${row.label} ${laneOf(row.n)?.name ?? ""} ${row.n ? handlerName(laneOf(row.n) ?? row) : ""} ${row.also ?? ""} ${isOfHub(row) ? "hub" : ""} ${row.kind}`, wanted)) continue;
     chosen.push(row);
   }
   chosen.sort((a, b) => a.at - b.at);

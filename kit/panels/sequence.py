@@ -26,7 +26,8 @@ _PLACES = {"client": "the client's end", "wire": "the server's end of the wire",
 class SequencePanel(RowsPanel):
     """Who said what to whom, when, and who waits: ``SequencePanel(server)``.
 
-    Time goes down. Clients have their lanes on the left, handlers theirs on the right, in the colour of their connection.
+    Time goes down. Clients have their lanes on the left, handlers theirs on the right, in the colour of their connection; once
+    a handler has to do with a hub, that has the last lane: what is published goes there, and comes from there to the clients.
     An arrow is as slanted as its message was slow; what has arrived and is not received, or is written and not read, is
     drawn as waiting. The newest 5,000 events stay; what an arrow stands for is asked for when it is opened.
 
@@ -65,6 +66,7 @@ class SequencePanel(RowsPanel):
             "size": row.size,
             "first": row.first,
             "lost": row.lost,
+            "hub": row.from_hub,
             "also": self._also(row),
         }
         more["tone"] = row.tone if row.tone != "plain" else ""

@@ -37,7 +37,7 @@ export function handlerName(lane) {
 
 /** The two ends of a row's connection, in words. */
 function ends(row, lane) {
-  return [lane?.name ?? "client", `handler ${row.n}`];
+  return [lane?.name ?? "client", row.hub ? "hub" : `handler ${row.n}`];
 }
 
 /** Who did it, where a label needs it said. */
@@ -52,6 +52,7 @@ export function whoWords(row, lane) {
 export function spoken(row, lane, now) {
   if (row.way === "divider") return row.label;
   const [client, handler] = ends(row, lane), waiting = waitingWords(row, now)[0].replace(/,? [\d.]+ (ms|s|min)( \d+ s)?$/, row.waits ? "" : "$&");
+  if (row.way === "hub") return `${handler} to hub: ${row.label}`;
   if (row.way === "here") return `${row.side === "client" ? client : handler}: ${row.label}`;
   const kind = row.kind === "message" ? (row.label.startsWith("“") ? "text " : "") : "";
   const way = row.way === "up" ? `${client} to ${handler}` : `${handler} to ${client}`;

@@ -15,6 +15,7 @@ from kit.panels.by_name import ServersPanel
 from kit.panels.snapshot import show_snapshot
 from kit.printable import quoted, visible
 from kit.recording import safe_entries
+from kit.rows import hub_words
 from kit.server import Server
 from kit.timeline import Entry
 from kit.watch import Blocked
@@ -196,6 +197,8 @@ def _log_words(entry: Entry) -> tuple[str, str, str] | None:
             return "error", "\n".join([visible(entry.text), *(f"  {line}" for line in where)]), "bad"
         case "end" if entry.details["what"] == "handler":
             return "·", "the handler returned", "muted"
+        case "hub":
+            return "hub", hub_words(entry), "plain"
         case "fault":
             return "fault", visible(entry.text), "warning"
         case "notice":

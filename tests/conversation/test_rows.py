@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from kit.conversation import Conversation
+from kit.timeline import Entry
 from tests.conversation.entries import asgi, cells, entry, frame, handshake, message_up
 
 
@@ -145,3 +146,37 @@ def test_a_row_knows_which_entries_made_it() -> None:
     conversation = Conversation()
     conversation.feed(sent := message_up("hello", 1))
     assert conversation.rows[0].entries == [one.number for one in sent]
+
+
+def hub(what: str, text: str = "", *, binary: bool = False) -> Entry:
+    return entry("server", "hub", text, what=what, room="lobby", binary=binary)
+
+
+def test_what_a_handler_does_with_a_hub_is_an_arrow_to_it() -> None:
+    conversation = Conversation()
+    rows = conversation.feed([hub("join"), hub("publish", "hi"), hub("publish", "00 ff", binary=True), hub("leave")])
+    assert [(row.direction, row.label) for row in rows] == [
+        ("hub", "join “lobby”"),
+        ("hub", "publish “hi” to “lobby”"),
+        ("hub", "publish bytes 00 ff to “lobby”"),
+        ("hub", "leave “lobby”"),
+    ]
+
+
+def test_a_member_s_message_that_its_handler_did_not_send_comes_from_the_hub() -> None:
+    conversation = Conversation()
+    conversation.feed([*handshake(), frame("server", "out", "early", ordinal=1), hub("join")])
+    conversation.feed([frame("server", "out", "from the hub", ordinal=2), frame("client", "in", "from the hub", ordinal=2)])
+    conversation.feed([asgi("send", "send", "own", ordinal=3), frame("server", "out", "own", ordinal=3), frame("server", "out", opcode="PONG", ordinal=None)])
+    conversation.feed([hub("leave"), frame("server", "out", "late", ordinal=4)])
+    told = {row.label: (row.from_hub, row.handler) for row in conversation.rows if row.direction == "down"}
+    assert told["“from the hub”"] == (True, "the hub sends")
+    assert {label for label, (from_hub, _) in told.items() if from_hub} == {"“from the hub”"}
+    assert told["“own”"] == (False, "send “own”")
+
+
+def test_a_send_of_the_handler_that_is_told_late_is_its_own_all_the_same() -> None:
+    conversation = Conversation()
+    conversation.feed([hub("join"), frame("server", "out", "own", ordinal=1)])
+    (row,) = conversation.feed([asgi("send", "send", "own", ordinal=1)])
+    assert (row.from_hub, row.handler) == (False, "send “own”")

@@ -91,12 +91,16 @@ def test_what_is_in_sight_is_never_left_out(run: Any, seed: int) -> None:
 
 @pytest.mark.parametrize("width", [320, 620, 1000])
 @pytest.mark.parametrize("count", [1, 5, 20])
-def test_lanes_never_overlap_and_leave_room_for_words(run: Any, count: int, width: int) -> None:
+@pytest.mark.parametrize("with_hub", [False, True])
+def test_lanes_never_overlap_and_leave_room_for_words(run: Any, count: int, width: int, with_hub: bool) -> None:
     script = f"""(() => {{
-      const grid = kit.columns({count}, {width}), places = [...Array({count}).keys()];
-      return [places.map(grid.client), places.map(grid.handler), grid.lane, grid.left, grid.right, grid.width, grid.gutter];
+      const grid = kit.columns({count}, {width}, 1, {json.dumps(with_hub)}), places = [...Array({count}).keys()];
+      return [places.map(grid.client), places.map(grid.handler), grid.lane, grid.left, grid.right, grid.width, grid.gutter, grid.hub];
     }})()"""
-    clients, handlers, lane, left, right, whole, gutter = run("sequence", script)
+    clients, handlers, lane, left, right, whole, gutter, hub = run("sequence", script)
+    assert (hub is not None) == with_hub
+    if with_hub:
+        assert handlers[-1] + lane / 2 + 20 <= hub <= whole - 24
     across = [gutter - lane / 2, *clients]
     assert all(b - a >= lane - 0.01 for a, b in itertools.pairwise(across))
     assert all(b - a >= lane - 0.01 for a, b in itertools.pairwise(handlers))
@@ -194,3 +198,25 @@ def test_times_are_said_as_people_say_them(run: Any) -> None:
     assert run("sequence", "[0.00002, 0.0004, 0.002, 0.05, 0.3, 3.12, 42, 75].map(kit.duration)") == [
         *("0.02 ms", "0.4 ms", "2.0 ms", "50 ms", "0.30 s", "3.1 s", "42 s", "1 min 15 s")
     ]
+
+
+TO_HUB = {"key": "a", "n": 1, "kind": "hub", "way": "hub", "at": 1.0, "handler": 1.0, "label": "publish “hi” to “lobby”"}
+FROM_HUB = {"key": "b", "n": 2, "kind": "message", "way": "down", "at": 1.1, "wire": 1.1, "client": 1.101, "label": "“hi”", "hub": True}
+
+
+def test_a_hub_is_told_to_those_who_hear_and_found_by_its_name(run: Any) -> None:
+    script = f"""(() => {{
+      const lanes = new Map([[1, {{ n: 1, name: "Ana" }}], [2, {{ n: 2, name: "Ben" }}]]), rows = {json.dumps([message(0.5), TO_HUB, FROM_HUB])};
+      const spoken = rows.map((row) => kit.spoken(row, lanes.get(row.n), 2));
+      const [found] = kit.wantedRows(rows, {{ pings: false, wanted: "hub", laneOf: (n) => lanes.get(n), shown: lanes, since: -1 }});
+      return [spoken.slice(1), found.map((row) => row.key)];
+    }})()"""
+    assert run("sequence", script) == [["handler 1 to hub: publish “hi” to “lobby”", "hub to Ben: text “hi”, 1.0 ms"], ["a", "b"]]
+
+
+def test_what_the_hub_sends_begins_at_its_lane(run: Any) -> None:
+    script = f"""(() => {{
+      const grid = kit.columns(2, 900, 1, true), arrow = kit.arrowOf({json.dumps(FROM_HUB)}, {{ ours: true, served: true }}, 1, grid, (at) => at);
+      return [arrow.x1 === grid.hub, arrow.x2 === grid.client(1), arrow.there];
+    }})()"""
+    assert run("sequence", script) == [True, True, True]

@@ -12,9 +12,10 @@ import pytest
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import connect as dial
 
-from kit import Server, connect, serve
+from kit import Hub, Server, connect, serve
 from kit.errors import HandshakeRefused
 from kit.panels.sequence import SequencePanel
+from tests.hub.rooms_app import joining_app
 from tests.panels.conftest import FrontEnd
 
 Show = Callable[[Any], FrontEnd]
@@ -148,6 +149,21 @@ async def test_a_broadcast_is_one_arrow_up_and_five_down(show: Show, eventually:
         assert sorted(row["n"] for row in rows(front_end, way="down", kind="message")) == [1, 2, 3, 4, 5]
         assert [row["n"] for row in rows(front_end, way="up", kind="message")] == [1]
         assert [lane(front_end, number)["name"] for number in range(1, 6)] == ["Ana", "Ben", "Cleo", "Dan", "Eve"]
+
+
+async def test_a_hub_has_its_own_lane_between_who_publishes_and_who_hears(show: Show, eventually: Eventually) -> None:
+    hub = Hub()
+    async with serve(joining_app(hub, opens_hub=True), port=0) as server:
+        front_end = show(SequencePanel(server))
+        ana, ben = [await connect(server, "/join/lobby", name=name) for name in ("Ana", "Ben")]
+        for client in (ana, ben):
+            assert await client.receive_text(timeout=5) == "ready"
+        await ana.send_text("hi all")
+        await eventually(lambda: [in_order(row, "wire", "client") for row in rows(front_end, hub=True)] == [True, True])
+    heard = rows(front_end, hub=True)
+    assert sorted((row["n"], row["way"], row["label"]) for row in heard) == [(1, "down", "“hi all”"), (2, "down", "“hi all”")]
+    assert [row["label"] for row in rows(front_end, way="hub", n=1)][:2] == ["join “lobby”", "publish “hi all” to “lobby”"]
+    assert all("hub" not in row for row in rows(front_end, label="“ready”"))
 
 
 async def test_a_client_that_stops_reading_leaves_frames_unread_and_a_send_that_waits(server: Server, front_end: FrontEnd, eventually: Eventually) -> None:

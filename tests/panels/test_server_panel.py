@@ -10,9 +10,10 @@ import pytest
 from fastapi import FastAPI, WebSocket
 from websockets.asyncio.client import connect as dial
 
-from kit import Server, ServerPanel, connect, serve
+from kit import Hub, Server, ServerPanel, connect, serve
 from kit.errors import HandshakeRefused, KitError
 from tests.apps import app
+from tests.hub.rooms_app import joining_app
 from tests.panels.conftest import FrontEnd
 
 Show = Callable[[Any], FrontEnd]
@@ -93,6 +94,13 @@ async def test_the_log_has_messages_prints_errors_and_the_readers_own_line(show:
             *("receive connect", "send accept", "receive text “hello”", "heard hello", "send text “echo hello”")
         ]
         assert {row["number"] for row in front_end.shown[1:]} == {1}
+
+
+async def test_the_log_has_what_a_handler_does_with_a_hub(show: Show, eventually: Eventually) -> None:
+    async with serve(joining_app(Hub(), opens_hub=True), port=0) as server, connect(server, "/join/lobby") as client:
+        front_end = show(ServerPanel(server))
+        await client.send_text("hello")
+        await eventually(lambda: [row["text"] for row in front_end.shown if row["mark"] == "hub"] == ["join “lobby”", "publish “hello” to “lobby”"])
 
 
 async def test_an_error_names_the_readers_own_line(server: Server, show: Show, eventually: Eventually) -> None:

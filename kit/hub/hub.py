@@ -170,7 +170,7 @@ class Hub:
         """
         check_room(room)
         payload = encode(message, self._max_message_bytes)
-        self._opened()
+        self._opened()  # what is refused is not recorded
         note("publish", room, payload)
         return await self._run(self._publish, room, payload)
 

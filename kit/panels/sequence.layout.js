@@ -5,7 +5,7 @@ const TOP = 14;
 const SLOTS = 32768; // more than four for each event
 const NOW = SLOTS - 1;
 const LANES_LIMIT = 40;
-const HUB_LANE = 48; // the width of the hub's lane
+const HUB_LANE = 40; // the width of the hub's lane
 const FOLD_ABOVE = 12; // with more lanes than this, ended ones are folded unless the reader wants them
 
 /** How much room time gets, from the order of events alone to time as it was; `cut` is where quiet time ends. */

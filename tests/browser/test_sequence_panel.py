@@ -60,6 +60,21 @@ server = await serve(app, port=0)
 names = ["Ana", "Ben", "Cleo", "Dan", "Eva", "Fritz", "Gita", "Hugo"]
 BothSides(server, "/ws", clients=["page"])
 """
+HUB = """
+from kit import BothSides, Hub, connect, serve
+from tests.hub.rooms_app import joining_app
+hub = Hub()
+server = await serve(joining_app(hub, opens_hub=True), port=0)
+BothSides(server, "/join/lobby", clients=["page"])
+"""
+SPOKEN_TO_ALL = """
+room = [await connect(server, "/join/lobby", name=name) for name in ("Ana", "Ben", "Cleo", "Dan", "Eva")]
+for client in room:
+    await client.receive_text()
+await room[0].send_text("hello to everybody in the room")
+for client in room:
+    await client.receive_text()
+"""
 JOINED = """
 room += [await connect(server, "/ws", name=name) for name in names[len(room):{count}]]
 await room[0].send_text("hello to everybody in the room")
@@ -240,6 +255,23 @@ async def test_a_broadcast_to_five_fits_beside_the_other_views_and_to_eight_keep
         assert 0 < beyond == scrolled
         assert (times, corner) == (0, 0)
         assert await panels_that_overflow(notebook.page) == []
+        assert notebook.page_errors == []
+
+
+async def test_what_is_published_goes_to_the_hub_and_from_there_to_five(open_notebook: OpenNotebook) -> None:
+    async with open_notebook(HUB) as notebook:
+        await notebook.run_all()
+        await expect(lanes_of(notebook).filter(has_text="hub")).to_have_count(0)
+        await notebook.execute(SPOKEN_TO_ALL)
+        await expect(event(notebook, "handler 1 to hub: publish “hello to everybody")).to_have_count(1)
+        for name in ("Ana", "Ben", "Cleo", "Dan", "Eva"):
+            await expect(event(notebook, f"hub to {name}: text “hello to everybody")).to_have_count(1)
+        await expect(lanes_of(notebook).filter(has_text="hub")).to_have_count(1)
+        assert await log_of(notebook).evaluate("(box) => box.scrollWidth - box.clientWidth") <= 0
+        await notebook.execute("await hub.publish('lobby', 'from a cell')")
+        await event(notebook, "hub to Eva: text “from a cell”").locator(".kit-seq-label").click()
+        await expect(panel_of(notebook).get_by_role("region", name="Details")).to_contain_text("the hub sends")
+        assert await faint_texts(notebook.page) == []
         assert notebook.page_errors == []
 
 

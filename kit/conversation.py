@@ -224,7 +224,7 @@ class Conversation:
     def _fold_hub(self, entry: Entry) -> Row:
         row = self._alone(entry, "hub", "hub")
         row.label = row.handler = hub_words(entry)
-        row.size, row.moments["handler"] = entry.size, entry.at_seconds
+        row.size, row.moments["handler"], row.from_hub = entry.size, entry.at_seconds, entry.details["what"] == "receive"
         self.lanes.of(entry).rooms += {"join": 1, "leave": -1}.get(entry.details["what"], 0)
         return row
 

@@ -38,7 +38,7 @@ class Row:
         key: what identifies the row when it changes.
         kind: ``request``, ``response``, ``message``, ``ping``, ``pong``, ``close``, ``disconnect``, ``dropped``, ``print``, ``log``,
             ``error``, ``returned`` (the handler did), ``end`` (of a socket), ``hub``, ``fault``, ``notice`` or ``gap``.
-        direction: ``"up"`` from client to handler, ``"down"`` the other way, ``"hub"`` from handler to hub, ``"here"`` at one end only, ``"divider"``.
+        direction: ``"up"`` from client to handler, ``"down"`` the other way, ``"hub"`` between handler and hub, ``"here"`` at one end only, ``"divider"``.
         at_seconds: when it was first seen.
         side: for ``"here"``, at which end.
         label: the event in a few words, as they stand on an arrow.
@@ -51,7 +51,7 @@ class Row:
         waits: what it waits for now: ``"arrival"`` at the server, ``"handler"`` until ``receive`` is called, ``"wire"`` until
             uvicorn writes it, ``"client"`` until the client's socket is read, else "".
         lost: whether it waited for an end that went away.
-        from_hub: whether a hub has put it on the wire, and not the handler.
+        from_hub: whether it comes from a hub: to the handler, or past it onto the wire.
         tone: ``"plain"``, ``"good"``, ``"warning"``, ``"bad"`` or ``"muted"``.
         states: both states after it, when it changed one.
         details: (label, value) pairs for whoever wants to know more.
@@ -172,9 +172,10 @@ def frame_words(entry: Entry) -> str:
 def hub_words(entry: Entry) -> str:
     """What a handler does with a hub."""
     what, room = visible(entry.details["what"]), quoted(entry.details["room"])
-    if what != "publish":
+    if what not in ("publish", "receive"):
         return f"{what} {room}"
-    return f"publish {f'bytes {entry.text[:47]}' if entry.details['binary'] else quoted(entry.text)} to {room}"
+    payload = f"bytes {entry.text[:47]}" if entry.details["binary"] else quoted(entry.text)
+    return f"{what} {payload} {'to' if what == 'publish' else 'from'} {room}"
 
 
 def wire_words(entry: Entry) -> str:

@@ -19,16 +19,17 @@ class Delivery:
     Attributes:
         item: what a subscriber gets.
         size: its bytes, as queues count them.
+        payload: the message as the broker carried it; None for a notice.
         plain: what a WebSocket gets, text or bytes; None for a notice, which only an envelope can carry.
     """
 
-    __slots__ = ("_enveloped", "_enveloped_frame", "_payload", "_plain_frame", "item", "plain", "size")
+    __slots__ = ("_enveloped", "_enveloped_frame", "_plain_frame", "item", "payload", "plain", "size")
 
     def __init__(self, item: Message | Notice, payload: bytes | None = None) -> None:
         self.item = item
         self.size = _NOTICE_BYTES if payload is None else len(payload)
         self.plain = None if payload is None else on_the_wire(payload)
-        self._payload = payload
+        self.payload = payload
         self._enveloped: str | None = None
         self._plain_frame: Any = None
         self._enveloped_frame: Any = None
@@ -71,7 +72,7 @@ class Delivery:
         match self.item:
             case Message(room, _, epoch, offset):
                 head = json.dumps({"type": "message", "room": room, "epoch": epoch, "offset": offset}, separators=(",", ":"))
-                return f"{head[:-1]},{as_json(self._payload)}}}"  # JSON goes in as it came: dumping it again would cost more than all the rest
+                return f"{head[:-1]},{as_json(self.payload)}}}"  # JSON goes in as it came: dumping it again would cost more than all the rest
             case Gap(room, reason, count):
                 content = {"type": "gap", "room": room, "reason": reason, "count": count}
             case Joined(room, identity, name, metadata) | Left(room, identity, name, metadata):

@@ -1,4 +1,4 @@
-"""What handlers do with a hub, in the Timeline of the server that they belong to: they join, publish and leave."""
+"""What handlers do with a hub, in the Timeline of the server that they belong to: they join rooms, publish, receive."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from kit.payload import PREVIEW_CHARACTERS
 __all__ = ["note"]
 
 
-def note(what: Literal["join", "publish", "leave"], room: str, payload: bytes = b"") -> None:
+def note(what: Literal["join", "leave", "subscribe", "unsubscribe", "publish", "receive"], room: str, payload: bytes = b"") -> None:
     """Record that the handler of this context does ``what``; nothing outside of handlers, or where its server records nothing.
 
     Args:
-        payload: of what is published, as `encode` made it. Its beginning is kept: all of it is in the frames that the members get.
+        payload: of what is published or received, as `encode` made it. Its beginning is kept: all of it is in the frames that clients get.
     """
     here = serving.get()
     if here is not None and here.connection is not None and here.timeline.recording:

@@ -10,6 +10,7 @@ from kit.hub.catch_up import HELD_MESSAGES, caught_up, is_known
 from kit.hub.delivery import Delivery
 from kit.hub.errors import HubError, SubscriberDisconnected
 from kit.hub.message import Message, Notice, Position
+from kit.hub.notes import note
 
 if TYPE_CHECKING:
     from kit.hub.hub import Hub
@@ -50,6 +51,7 @@ class Subscriber:
         self._known: Position | None = None  # while the history was ahead of what the broker delivers
         self._held: list[Delivery] | None = []  # what comes while the history is being fetched
         self._entered = False
+        self._subscribed = False
 
     @property
     def dropped(self) -> int:
@@ -80,6 +82,8 @@ class Subscriber:
         except BaseException:
             await self.unsubscribe()
             raise
+        self._subscribed = True
+        note("subscribe", self.room)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -87,6 +91,9 @@ class Subscriber:
 
     async def unsubscribe(self) -> None:
         """Get nothing more; what waits is thrown away. Safe to call twice, from any loop."""
+        if self._subscribed:
+            self._subscribed = False
+            note("unsubscribe", self.room)
         self._backlog.close()
         self._backlog.clear()
         await self._hub._leave(self)
@@ -178,6 +185,8 @@ class Subscriber:
             self._raise_if_disconnected()
             raise
         self.position = delivery.position or self.position
+        if delivery.payload is not None:
+            note("receive", self.room, delivery.payload)
         return delivery.item
 
     def _raise_if_disconnected(self) -> None:

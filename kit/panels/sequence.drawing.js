@@ -91,10 +91,10 @@ function drawNote(row, lane, place, view) {
   return [...parts, ...words({ label: row.label, tone: row.tone }, ofClient ? "left" : "right", ofClient ? edge : grid.gutter + 4, grid.right, y0, view)];
 }
 
-/** What a handler does with the hub: its words lead up to the handler, and an arrow from there to the hub. */
-function drawToHub(row, place, view) {
-  const { grid, y0, labelled } = view, x = grid.handler(place) + grid.bar;
-  const parts = [line(x, y0, grid.hub, y0), arrowHead(x, y0, grid.hub, y0)];
+/** What a handler does with the hub: its words lead up to the handler, and an arrow joins it and the hub. */
+function drawBesideHub(row, place, view) {
+  const { grid, y0, labelled } = view, ends = [grid.handler(place) + grid.bar, grid.hub], [from, to] = row.hub ? ends.reverse() : ends;
+  const parts = [line(from, y0, to, y0), arrowHead(from, y0, to, y0)];
   if (!labelled) return parts;
   const lead = line(grid.right, y0, grid.handler(place) - grid.bar, y0, "kit-dotted");
   return [lead, ...parts, ...words({ label: row.label }, "right", grid.gutter + 4, grid.right, y0, view)];

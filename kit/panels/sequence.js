@@ -187,7 +187,7 @@ function render({ model, el }) {
     }
     group.dataset.key = row.key;
     const hit = s("rect", { class: "kit-seq-hit", x: 2, y: y0 - ROW / 2, width: grid.width - 4, height: ROW, rx: 4 });
-    const drawing = row.way === "divider" ? drawDivider(row, shownView) : row.way === "here" ? drawNote(row, lane, place, shownView) : row.way === "hub" ? drawToHub(row, place, shownView) : drawArrow(row, lane, place, shownView);
+    const drawing = row.way === "divider" ? drawDivider(row, shownView) : row.way === "here" ? drawNote(row, lane, place, shownView) : row.way === "hub" ? drawBesideHub(row, place, shownView) : drawArrow(row, lane, place, shownView);
     group.replaceChildren(s("title", {}, said), hit, ...drawing);
     drawn.set(row.key, { group, about });
     return group;

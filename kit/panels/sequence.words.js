@@ -52,7 +52,7 @@ export function whoWords(row, lane) {
 export function spoken(row, lane, now) {
   if (row.way === "divider") return row.label;
   const [client, handler] = ends(row, lane), waiting = waitingWords(row, now)[0].replace(/,? [\d.]+ (ms|s|min)( \d+ s)?$/, row.waits ? "" : "$&");
-  if (row.way === "hub") return `${handler} to hub: ${row.label}`;
+  if (row.way === "hub") return row.hub ? `hub to handler ${row.n}: ${row.label}` : `${handler} to hub: ${row.label}`;
   if (row.way === "here") return `${row.side === "client" ? client : handler}: ${row.label}`;
   const kind = row.kind === "message" ? (row.label.startsWith("“") ? "text " : "") : "";
   const way = row.way === "up" ? `${client} to ${handler}` : `${handler} to ${client}`;

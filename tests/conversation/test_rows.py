@@ -152,14 +152,15 @@ def hub(what: str, text: str = "", *, binary: bool = False) -> Entry:
     return entry("server", "hub", text, what=what, room="lobby", binary=binary)
 
 
-def test_what_a_handler_does_with_a_hub_is_an_arrow_to_it() -> None:
+def test_what_a_handler_does_with_a_hub_is_an_arrow_to_it_or_from_it() -> None:
     conversation = Conversation()
-    rows = conversation.feed([hub("join"), hub("publish", "hi"), hub("publish", "00 ff", binary=True), hub("leave")])
-    assert [(row.direction, row.label) for row in rows] == [
-        ("hub", "join “lobby”"),
-        ("hub", "publish “hi” to “lobby”"),
-        ("hub", "publish bytes 00 ff to “lobby”"),
-        ("hub", "leave “lobby”"),
+    rows = conversation.feed([hub("join"), hub("publish", "hi"), hub("publish", "00 ff", binary=True), hub("receive", "hi"), hub("leave")])
+    assert [(row.direction, row.from_hub, row.label) for row in rows] == [
+        ("hub", False, "join “lobby”"),
+        ("hub", False, "publish “hi” to “lobby”"),
+        ("hub", False, "publish bytes 00 ff to “lobby”"),
+        ("hub", True, "receive “hi” from “lobby”"),
+        ("hub", False, "leave “lobby”"),
     ]
 
 

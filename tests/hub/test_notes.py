@@ -89,3 +89,19 @@ async def test_where_nothing_is_recorded_nothing_is_noted() -> None:
     async with Hub() as hub, serve(joining_app(hub, opens_hub=False), port=0, recording=False) as server, connect(server, "/join/tea") as client:
         await client.receive_text(timeout=5)
         assert {entry.kind for entry in server.timeline.entries()} == {"notice"}
+
+
+async def test_a_handler_that_subscribes_is_told_with_what_it_receives() -> None:
+    app, hub = FastAPI(), Hub()
+
+    @app.websocket("/ws")
+    async def listen(websocket: WebSocket) -> None:
+        await websocket.accept()
+        async with hub, hub.subscribe("tea", presence=True) as subscriber:
+            await hub.publish("tea", "hot")
+            await websocket.send_text((await subscriber.get(timeout=5)).data)
+
+    async with serve(app, port=0) as server, connect(server, "/ws") as client:
+        assert await client.receive_text(timeout=5) == "hot"
+        await client.wait_closed()
+        assert [(what, text) for what, _, text, _ in notes(server.timeline)] == [("subscribe", ""), ("publish", "hot"), ("receive", "hot"), ("unsubscribe", "")]

@@ -203,15 +203,19 @@ def test_times_are_said_as_people_say_them(run: Any) -> None:
 TO_HUB = {"key": "a", "n": 1, "kind": "hub", "way": "hub", "at": 1.0, "handler": 1.0, "label": "publish “hi” to “lobby”"}
 FROM_HUB = {"key": "b", "n": 2, "kind": "message", "way": "down", "at": 1.1, "wire": 1.1, "client": 1.101, "label": "“hi”", "hub": True}
 
+RECEIVED = {**TO_HUB, "key": "c", "at": 1.2, "handler": 1.2, "label": "receive “hi” from “lobby”", "hub": True}
+
 
 def test_a_hub_is_told_to_those_who_hear_and_found_by_its_name(run: Any) -> None:
     script = f"""(() => {{
-      const lanes = new Map([[1, {{ n: 1, name: "Ana" }}], [2, {{ n: 2, name: "Ben" }}]]), rows = {json.dumps([message(0.5), TO_HUB, FROM_HUB])};
+      const lanes = new Map([[1, {{ n: 1, name: "Ana" }}], [2, {{ n: 2, name: "Ben" }}]]), rows = {json.dumps([message(0.5), TO_HUB, FROM_HUB, RECEIVED])};
       const spoken = rows.map((row) => kit.spoken(row, lanes.get(row.n), 2));
       const [found] = kit.wantedRows(rows, {{ pings: false, wanted: "hub", laneOf: (n) => lanes.get(n), shown: lanes, since: -1 }});
       return [spoken.slice(1), found.map((row) => row.key)];
     }})()"""
-    assert run("sequence", script) == [["handler 1 to hub: publish “hi” to “lobby”", "hub to Ben: text “hi”, 1.0 ms"], ["a", "b"]]
+    spoken, found = run("sequence", script)
+    assert spoken == ["handler 1 to hub: publish “hi” to “lobby”", "hub to Ben: text “hi”, 1.0 ms", "hub to handler 1: receive “hi” from “lobby”"]
+    assert found == ["a", "b", "c"]
 
 
 def test_what_the_hub_sends_begins_at_its_lane(run: Any) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from kit.printable import quoted, visible
 
-__all__ = ["Ended", "Fact", "evidence", "settled"]
+__all__ = ["Ended", "Fact", "client_heard", "evidence", "settled"]
 
 _REASON_CHARACTERS = 200  # a Close frame carries at most 123 bytes (RFC 6455 §5.5), but an app may ask for more
 _NO_SUCH_END = "Knows no such end: it calls the app itself, without a server, a socket or a wire"
@@ -71,9 +71,13 @@ def settled(connection: Ended) -> bool:
     """Whether all has been heard that will be: the handler has ended, and the client has said what it reports."""
     ended = connection.handler_error or connection.handler_returned or connection.process_ended
     handler_over = bool(ended or not connection.server_here or connection.client_state is None)
+    return handler_over and client_heard(connection)
+
+
+def client_heard(connection: Ended) -> bool:
+    """Whether the client has said what it reports, or never will."""
     never_open = connection.refused_status is not None or bool(connection.client_refused) or not connection.accepted
-    client_told = never_open or bool(connection.client_reports or not connection.client_here)
-    return handler_over and client_told
+    return never_open or bool(connection.client_reports or not connection.client_here)
 
 
 def _who_closed(connection: Ended) -> str:

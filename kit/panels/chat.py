@@ -14,6 +14,7 @@ from kit import faults, loops
 from kit.client import Client
 from kit.connection import Connection
 from kit.errors import HandshakeRefused, KitError
+from kit.evidence import client_heard
 from kit.panels import fault_form, handshake_form, message_form
 from kit.panels.base import Panel, front_end
 from kit.panels.chat_fold import ChatFold, ended_item
@@ -59,6 +60,7 @@ class ChatPanel(Panel):
         self._seat = Seat(target, timeline, name, self._dialling_changed)
         self._secrets: set[str] = set()
         self._connections: list[Connection] = []
+        self._over = (0, 0)  # the last connection whose client was seen to be over, and how far the Timeline was
         self._errors: deque[dict[str, Any]] = deque(maxlen=_ERRORS_LIMIT)
         self._error_numbers = itertools.count(1)
         self._set_handshake(path, handshake_form.merged({}, handshake))
@@ -273,7 +275,7 @@ class ChatPanel(Panel):
                 and (entry.kind == "end" or (entry.kind == "response" and entry.details["status"] != 101))
             ):
                 changed |= self._note_end(numbers[entry.connection])
-        if self._connections:
+        if self._connections and self._told_whole(self._connections[-1]):
             changed |= self._note_end(self._connections[-1])  # its handler may have said more since
         if self._seat.should_return():
             loops.background().submit(self._guarded(self.connect(), {"do": "connect"}))
@@ -294,6 +296,14 @@ class ChatPanel(Panel):
         number = connection.number if connection else None
         shown = {"name": self.name, "fields": {"path": self.path, **self._fields}, "pill": pill, "tone": tone, "number": number}
         return {**shown, "open": connected, "busy": dialling, "faults": on}
+
+    def _told_whole(self, connection: Connection) -> bool:
+        """Whether the client's end is over, and all that it did has been taken in from the Timeline."""
+        if connection.open or not client_heard(connection):
+            return False
+        if self._over[0] != connection.number:
+            self._over = connection.number, self.timeline.last_number
+        return self._follower is None or self._follower.delivered >= self._over[1]
 
     def _note_end(self, connection: Connection) -> dict[str, dict[str, Any]]:
         """The item that explains why ``connection`` ended, by its id, when there is one and it says something new."""

@@ -32,6 +32,9 @@ class Follower:
 
     When more is recorded than panels can show, it passes over the oldest Entries and tells every panel how many they were:
     a burst of up to 3,000 is shown whole, a flood that goes on at 300 a second, always the newest.
+
+    Attributes:
+        delivered: the number of the last Entry that every reader has, or gets in the tick that runs.
     """
 
     _rest_until = 0.0  # one for all followers, which share a loop
@@ -40,7 +43,7 @@ class Follower:
         self._timeline = timeline
         self._readers: dict[Reader, None] = {}
         self._subscription = timeline.subscribe(self.wake)
-        self._delivered = 0  # what every reader has, or gets in the tick that runs
+        self.delivered = 0
         self._told = self._subscription.seen
         self._timer: asyncio.TimerHandle | None = None
         self._wanted_at: float | None = None  # a tick that was asked for while one ran
@@ -52,10 +55,10 @@ class Follower:
         """From now on ``reader`` is told what is new; returns what was before, and how much of that has fallen out."""
         if not self._readers and self._ticking is None:
             self._subscription.pass_over()
-            self._delivered = self._told = self._subscription.seen
+            self.delivered = self._told = self._subscription.seen
         self._readers[reader] = None
-        before = [entry for entry in self._timeline.entries() if entry.number <= self._delivered]
-        return before, self._delivered - len(before)
+        before = [entry for entry in self._timeline.entries() if entry.number <= self.delivered]
+        return before, self.delivered - len(before)
 
     def leave(self, reader: Reader) -> None:
         """Tell ``reader`` no more; safe to call twice."""
@@ -100,7 +103,7 @@ class Follower:
         readers = list(self._readers)
         with loops.giving_way():
             entries = self._subscription.next(MOST_ENTRIES)
-            self._delivered = self._told = self._subscription.seen
+            self.delivered = self._told = self._subscription.seen
             for reader in readers:
                 if reader in self._readers:
                     _tell(reader, entries, skipped)
@@ -109,9 +112,9 @@ class Follower:
 
     def _rest(self, cost_seconds: float, *, flooded: bool) -> None:
         """The tick is over: say when the next one may be, and have it if it was asked for or more has come."""
-        self._last_tick, self._delivered = time.monotonic(), self._subscription.seen
+        self._last_tick, self.delivered = time.monotonic(), self._subscription.seen
         self._not_before = self._last_tick + (FLOOD_TICK_SECONDS if flooded else TICK_SECONDS)
-        if self._delivered < self._timeline.last_number:
+        if self.delivered < self._timeline.last_number:
             self._wanted_at = self._last_tick
         Follower._rest_until = self._last_tick + cost_seconds * _REST
         wanted_at, self._wanted_at, self._ticking = self._wanted_at, None, None

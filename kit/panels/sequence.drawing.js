@@ -97,7 +97,7 @@ function drawBesideHub(row, place, view) {
   const parts = [line(from, y0, to, y0), arrowHead(from, y0, to, y0)];
   if (!labelled) return parts;
   const lead = line(grid.right, y0, grid.handler(place) - grid.bar, y0, "kit-dotted");
-  return [lead, ...parts, ...words({ label: row.label }, "right", grid.gutter + 4, grid.right, y0, view)];
+  return [lead, ...parts, ...words({ label: row.label }, "right", grid.gutter + 8, grid.right, y0, view)];
 }
 
 function drawDivider(row, view) {

@@ -75,6 +75,21 @@ async def test_no_secret_is_kept_in_traits_that_are_saved_with_the_notebook(serv
     assert "spring-rain" not in str(panel.get_state())
 
 
+async def test_an_end_is_explained_after_all_that_came_before_it_however_far_behind_the_panel_is(server: Server, show: Show, eventually: Eventually) -> None:
+    panel = ChatPanel(server, "/ws", name="Ana")
+    front_end = show(panel)
+    client = await panel.connect()
+    for number in range(150):
+        await client.send_text(f"number {number}")
+    heard = ("client", "frame-in", "TEXT")
+    await eventually(lambda: [(entry.side, entry.kind, entry.details.get("opcode")) for entry in server.timeline.entries()].count(heard) == 150)
+    await client.abort()
+    await eventually(lambda: "ended" in [item["from"] for item in front_end.shown])
+    told = [item["from"] for message in front_end.messages for item in message.get("items", ())]
+    assert told.index("ended") > max(place for place, source in enumerate(told) if source in ("me", "server"))
+    assert told.count("server") == 150
+
+
 # The method twins.
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -52,8 +53,8 @@ class FrontEnd:
 
     @property
     def state(self) -> dict[str, Any]:
-        """The newest state."""
-        return next((message["state"] for message in reversed(self.messages) if "state" in message), {})
+        """The newest state; before it has been told, there is nothing under any name."""
+        return next((message["state"] for message in reversed(self.messages) if "state" in message), defaultdict(lambda: None))
 
     @property
     def shown(self) -> list[dict[str, Any]]:

@@ -155,7 +155,7 @@ async def test_a_stalled_client_of_a_stopped_server_is_told_once_it_reads_again(
         await server.stop()
         await panel.end_fault("reading-stalled")
         await eventually(lambda: front_end.state["pill"].startswith("closed"))
-        assert "because it was stopped" in front_end.words()
+        await eventually(lambda: "because it was stopped" in front_end.words())
 
 
 async def test_half_a_message_of_a_connection_that_ended_is_not_put_before_the_next_ones(panel: ChatPanel, show: Show, eventually: Eventually) -> None:

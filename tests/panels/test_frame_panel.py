@@ -304,7 +304,7 @@ async def test_two_clicks_on_export_are_one_file(show: Show, eventually: Eventua
 async def test_other_panels_go_on_while_a_file_is_written(show: Show, eventually: Eventually, monkeypatch: pytest.MonkeyPatch) -> None:
     written, panel = threading.Event(), FramePanel(Timeline())
     front_end = show(panel)
-    monkeypatch.setattr(panel, "export", lambda: f"others went on: {written.wait(3)}")
+    monkeypatch.setattr(panel, "export", lambda: f"others went on: {written.wait(10)}")
     front_end.do("export")
     await eventually(lambda: panel._exporting)
     loops.panels().call_soon(written.set)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,7 @@ from tests.panels.conftest import FrontEnd
 Show = Callable[[Any], FrontEnd]
 Eventually = Callable[..., Any]
 
-talking = FastAPI()
+talking, go_on = FastAPI(), threading.Event()
 
 
 @talking.websocket("/ws")
@@ -28,7 +29,7 @@ async def talk(websocket: WebSocket) -> None:
     async for text in websocket.iter_text():
         print("heard", text)
         if text == "block":
-            time.sleep(1)  # noqa: ASYNC251 - blocking the loop is what is tested
+            go_on.wait(60)  # blocking the loop is what is tested
         await websocket.send_text(f"echo {text}")
 
 
@@ -114,12 +115,14 @@ async def test_an_error_names_the_readers_own_line(server: Server, show: Show, e
 
 
 async def test_a_blocked_loop_is_named_with_its_line_while_it_is_blocked(show: Show, eventually: Eventually) -> None:
+    go_on.clear()
     async with serve(talking, port=0, name="talking") as server, connect(server, "/ws") as client:
         front_end = show(ServerPanel(server))
         await client.send_text("block")
         await eventually(lambda: front_end.state.get("pill") == "blocked")
-        assert "time.sleep(1)" in front_end.state["blocked"]
+        assert "go_on.wait(60)" in front_end.state["blocked"]
         assert front_end.state["blockedNumber"] == 1
+        go_on.set()
         assert await client.receive_text(timeout=5) == "echo block"
         await eventually(lambda: front_end.state["pill"] == "serving")
         await eventually(lambda: "answers again" in front_end.words())
@@ -134,7 +137,7 @@ async def test_it_follows_the_name_and_says_when_nobody_bears_it(server: Server,
         assert panel.server is new
         await eventually(lambda: row_of(front_end, 1).get("pill") == "closed 1012")
         await eventually(lambda: front_end.state["pill"] == "serving")
-        assert front_end.words().count("serving at") == 2
+        await eventually(lambda: front_end.words().count("serving at") == 2)
     await new.stop()
     await eventually(lambda: front_end.state["pill"] == "stopped")
 

@@ -262,7 +262,7 @@ async def test_a_form_connects_as_typed(panel: RoutesPanel, server: Server, show
     assert (answer["tone"], answer["said"]) == ("good", "Cleo is connected, as connection 1.")
     client = panel["Cleo"].client
     assert client.subprotocol == "v1"
-    assert sent_by(client, server) == ['[3,"none","bad",{"mood":"bad"},{}]']
+    await eventually(lambda: sent_by(client, server) == ['[3,"none","bad",{"mood":"bad"},{}]'])
 
 
 async def test_a_form_is_told_what_is_wrong_beside_each_field(panel: RoutesPanel, show: Show, eventually: Eventually) -> None:

@@ -45,6 +45,11 @@ async def echo(websocket: WebSocket):
 """
 SERVE = "server = await serve(app, port=0)"
 CHAT = "chat = ChatPanel(server, '/ws', name='Ana')\nchat"
+RETURNED = """
+while both["Ana"].client.connection not in server.connections:
+    time.sleep(0.01)
+print(both["Ana"].client.number)
+"""
 BOTH = "both = BothSides(server, '/ws', clients=['Ana'], views=['chats', 'conversation', 'server'])\nboth"
 
 
@@ -150,7 +155,7 @@ async def test_a_row_of_the_conversation_opens_to_the_bytes_on_the_wire(open_not
         await notebook.run_all()
         await connect(notebook.chat("Ana"))
         await say(notebook.chat("Ana"), "hello")
-        row = log_of(notebook.conversation()).get_by_role("button", name="Ana: “hello”")
+        row = log_of(notebook.conversation()).get_by_role("button", name="Ana: “hello”, TEXT 5 B receive “hello”")  # drawn for the last time
         await row.click()
         await expect(row).to_have_attribute("aria-expanded", "true")
         await expect(notebook.conversation()).to_contain_text("TEXT, FIN 1, masked with")
@@ -321,6 +326,8 @@ async def test_running_the_serve_cell_again_in_any_order_leaves_one_server_and_p
         for number, cells in enumerate([(1,), (1, 1), (0, 1), (3, 1), (1, 3, 1)]):
             for index in cells:
                 await notebook.run(index)
+            connected_as = await notebook.execute(RETURNED)
+            await expect(chat.locator("header").get_by_label(f"connection {connected_as}", exact=True)).to_be_visible()
             await state_is(chat, "open")
             await say(chat, f"round {number}")
             await expect(bubbles(chat, "received").filter(has_text=f"echo round {number}")).to_be_visible()
@@ -328,11 +335,11 @@ async def test_running_the_serve_cell_again_in_any_order_leaves_one_server_and_p
         await expect(log_of(notebook.conversation())).to_contain_text("CLOSE 1012")
         await expect(log_of(chat)).to_contain_text("1012, service restart")
         assert await notebook.execute("print(server.port)") == port
-        assert await notebook.execute("import threading; print(sum(t.name == 'kit-server-main' for t in threading.enumerate()))") == "1"
+        await notebook.execute("while [t.name for t in threading.enumerate()].count('kit-server-main') != 1: time.sleep(0.01)")  # the others' last lines
         await notebook.run(2)
         await expect(chat).to_have_count(1)
         await connect(chat)
-        assert await notebook.execute("print(len(server.connections))") == "1"
+        await notebook.execute("while len(server.connections) != 1: time.sleep(0.01)")  # the chat before is asked to leave
         assert await notebook.outputs("error") == []
 
 
@@ -417,6 +424,7 @@ async def test_logs_pause_filter_and_clear(open_notebook: OpenNotebook) -> None:
         await expect(log.get_by_text("heard pear")).to_be_hidden()
         await server.get_by_label("Filter: Server log").fill("")
         await expect(log.get_by_text("heard pear")).to_be_visible()
+        await expect(log).to_contain_text("send text “echo pear”")  # all that was new before the pause is there
         await press(server, "Pause")
         await say(chat, "plum")
         await expect(bubbles(chat, "received").last).to_contain_text("echo plum")
@@ -481,7 +489,7 @@ async def show_every_state(notebook: Notebook) -> None:
     await second.get_by_label("Path", exact=True).fill("/nowhere")
     await press(second, "Connect")
     await state_is(second, "refused 403")
-    await log_of(notebook.conversation()).get_by_role("button", name="Ana: “hello”").click()
+    await log_of(notebook.conversation()).get_by_role("button", name="Ana: “hello”, TEXT 5 B receive “hello”").click()
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

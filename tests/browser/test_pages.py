@@ -418,8 +418,8 @@ async def test_what_the_proxy_hides_is_what_the_pages_say_that_it_hides(hub: Lab
         assert await main.evaluate(_ENDING, ["refuse", [], ""]) == ["open ", "close 1006 "]
         assert (await main.evaluate(_ENDING, ["second", ["first", "second"], ""]))[0] == "open first"
         assert "room" not in await main.evaluate("() => document.cookie")
-        heard = "print([e.text for e in server.timeline.entries() if e.kind == 'print' and e.text.startswith('heard')])"
-        assert "1005" in await notebook.execute(heard)
+        heard = "while not (heard := [e.text for e in server.timeline.entries() if e.kind == 'print' and e.text.startswith('heard')]): time.sleep(0.01)"
+        assert "1005" in await notebook.execute(f"import time\n{heard}\nprint(heard)")
         await message_of(frame_of(notebook)).fill("full")
         await message_of(frame_of(notebook)).press("Enter")
         await expect(frame_of(notebook).get_by_role("status")).to_have_text("Closed with code 1005: the proxy keeps the server's own code to itself")

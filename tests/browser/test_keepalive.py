@@ -17,7 +17,7 @@ from kit import BothSides, serve
 from kit.faults import pongs_delayed
 from tests.apps import app
 
-server = await serve(app, port=0, name="alive", ping_interval_seconds=0.2, ping_timeout_seconds=2)
+server = await serve(app, port=0, name="alive", ping_interval_seconds=0.2, ping_timeout_seconds=5)
 both = BothSides(server, "/ws", clients=["Ana"])
 both"""
 TALK = "await both['Ana'].connect()\nawait both['Ana'].send('hello')"

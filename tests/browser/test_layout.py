@@ -8,6 +8,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import OpenNotebook
+from tests.browser.lab import Notebook
 from tests.browser.looks import panels_that_overflow
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -39,10 +40,17 @@ _FRAMES = """(cell) => {
 }"""
 
 
+async def all_are_shown(notebook: Notebook, *names: str) -> None:
+    """The chats of these, which come one by one and in any order."""
+    for name in names:
+        await expect(notebook.chat(name)).to_be_visible()
+
+
 async def test_panels_in_boxes_are_8_pixels_apart_and_those_of_both_sides_only_a_line(open_notebook: OpenNotebook) -> None:
     async with open_notebook(SERVING, IN_BOXES) as notebook:
         await notebook.run_all()
-        await expect(notebook.chat("Dan")).to_be_visible()
+        await all_are_shown(notebook, "Ana", "Ben", "Cleo", "Dan")
+        await expect(notebook.server_panel()).to_have_count(2)
         (ana, ben, server, both), (cleo, dan) = await notebook.cell(1).evaluate(_FRAMES)
         assert ben["left"] - ana["right"] == pytest.approx(8, abs=0.5)
         assert server["top"] - ana["bottom"] == pytest.approx(8, abs=0.5)
@@ -54,7 +62,7 @@ async def test_panels_in_boxes_are_8_pixels_apart_and_those_of_both_sides_only_a
 async def test_panels_in_one_output_are_8_pixels_apart(open_notebook: OpenNotebook) -> None:
     async with open_notebook(SERVING, IN_ONE_OUTPUT) as notebook:
         await notebook.run_all()
-        await expect(notebook.chat("Cleo")).to_be_visible()
+        await all_are_shown(notebook, "Ana", "Ben", "Cleo")
         frames, _ = await notebook.cell(1).evaluate(_FRAMES)
         assert len(frames) == 3
         assert [below["top"] - above["bottom"] for above, below in itertools.pairwise(frames)] == pytest.approx([8, 8], abs=0.5)
@@ -64,7 +72,8 @@ async def test_panels_in_one_output_are_8_pixels_apart(open_notebook: OpenNotebo
 async def test_the_keyboards_focus_is_seen_on_every_button(open_notebook: OpenNotebook, dark: bool) -> None:
     async with open_notebook(SERVING, IN_BOXES, dark=dark) as notebook:
         await notebook.run_all()
-        await expect(notebook.chat("Dan")).to_be_visible()
+        await all_are_shown(notebook, "Ana", "Ben", "Cleo", "Dan")
+        await expect(notebook.server_panel()).to_have_count(2)
         await notebook.chat("Ana").get_by_label("Path").press("Tab")  # from now on the reader uses the keyboard
         await expect(notebook.chat("Ana").get_by_role("button", name="Connect", exact=True)).to_be_focused()
         assert await notebook.page.locator(".kit-panel").count() > 5

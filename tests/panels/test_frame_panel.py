@@ -233,7 +233,7 @@ async def test_a_flood_is_bounded_counted_and_complete_in_the_end(server: Server
     async with connect(server, "/count/5000") as client:
         for _ in range(5_000):
             await client.receive_text(timeout=5)
-        await eventually(lambda: front_end.state["older"] > 1_000 and [row["text"] for row in complete(front_end)[-2:]] == ["4998", "4999"])
+        await eventually(lambda: front_end.state and front_end.state["older"] > 1_000 and [row["text"] for row in complete(front_end)[-2:]] == ["4998", "4999"])
         await eventually(lambda: [row["text"] for row in front_end.shown][-2_000:] == [str(number) for number in range(3_000, 5_000)])
     assert max(len(json.dumps(message)) for message in front_end.messages) < 600_000
 

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 def one_file(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a script in a Python of its own, as a fresh kernel would be."""
 
-    def run(script: str, *, timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
+    def run(script: str, *, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
         file = tmp_path / "script.py"
         file.write_text(textwrap.dedent(script))
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -82,7 +81,7 @@ def test_nest_asyncio_may_be_applied_while_a_server_runs(one_file: Callable) -> 
     assert result.stdout.split() == ["hi", "hi"], result.stderr
 
 
-BLOCKED_SECONDS = 12
+BLOCKED_SECONDS = 3600  # longer than a script may take
 EXITS = {
     "a running server": "await asyncio.sleep(0)",
     "a client that takes nothing": "clients.append(await connect(server, '/flood'))",
@@ -93,8 +92,8 @@ EXITS = {
 
 
 @pytest.mark.parametrize("what", EXITS)
-def test_a_kernel_leaves_quickly_with(one_file: Callable, what: str) -> None:
-    """... although nobody stopped anything, and before what holds it up would end."""
+def test_a_kernel_leaves_with(one_file: Callable, what: str) -> None:
+    """... although nobody stopped anything, and long before what holds it up would end."""
     result = one_file(
         f"""
         import asyncio, time
@@ -130,15 +129,14 @@ def test_a_kernel_leaves_quickly_with(one_file: Callable, what: str) -> None:
         async def main():
             server = await serve(app, port=0)
             {EXITS[what]}
-            print(time.time())
+            print("leaving")
 
         asyncio.run(main())
         """
     )
-    left_seconds = time.time() - float(result.stdout)
+    assert result.stdout == "leaving\n", result.stderr
     assert result.returncode == 0
     assert result.stderr == ""
-    assert left_seconds < BLOCKED_SECONDS
 
 
 FORKING = """

@@ -40,7 +40,10 @@ async def nothing_is_left_running() -> AsyncIterator[None]:
 def shared_loops_end() -> Iterator[None]:
     yield
     stop_shared_loops()
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("kit-")]
+    ending = [thread for thread in threading.enumerate() if thread.name.startswith("kit-")]
+    for thread in ending:
+        thread.join(10.0)
+    assert not [thread.name for thread in ending if thread.is_alive()]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

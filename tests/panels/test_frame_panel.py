@@ -169,6 +169,7 @@ async def test_an_export_goes_to_the_view_that_asked_and_opens_again_without_a_s
             await client.send_text("hello")
             await client.receive_text(timeout=5)
         await eventually(lambda: len(complete(front_end)) == 4 and len(front_end.shown) == 8)
+        await eventually(lambda: any(entry.kind == "end" and entry.details["what"] == "handler" for entry in server.timeline.entries()))  # the last of all
         front_end.do("export")
         await eventually(lambda: told(front_end, "exported"))
         assert told(other, "exported") == []

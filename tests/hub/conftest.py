@@ -153,8 +153,8 @@ def lane(way: tuple[str, bool]) -> str:
 
 @pytest.fixture
 async def served(way: tuple[str, bool], stuck_seconds: float) -> AsyncIterator[Served]:
-    """The hub lives where the WebSockets live, or elsewhere."""
-    hub = Hub(stuck_seconds=stuck_seconds, queue_bytes=1 << 20)
+    """The hub lives where the WebSockets live, or elsewhere; its publishers wait for as long as a busy machine may take."""
+    hub = Hub(stuck_seconds=stuck_seconds, block_seconds=60.0, queue_bytes=1 << 20)
     in_lifespan = way[1]
     app = joining_app(hub, opens_hub=in_lifespan)
     if not in_lifespan:

@@ -145,6 +145,8 @@ class Lifetime:
         if self.loop.alive:
             closing = asyncio.ensure_future(self.loop.run(self.engine.close(code, within_seconds / 2)))
             done, _ = await asyncio.wait([closing], timeout=within_seconds / 2)
+            if not done and isinstance(self.engine, Workers):  # nothing of the reader's runs on this loop: it comes to an end by itself
+                done, _ = await asyncio.wait([closing])
             if not done and await self._interrupt(within_seconds / 2):
                 done, _ = await asyncio.wait([closing], timeout=within_seconds)
             place = None if done else source.innermost_place(self.loop.frame())

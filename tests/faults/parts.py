@@ -13,6 +13,8 @@ from kit.timeline import Entry
 
 Eventually = Callable[..., Any]
 
+ALIVE_SECONDS = 1.5  # what the pong of a client without a fault may take, on a busy machine
+
 # Every fault that lasts, as a reader would write it.
 BLOCKS: dict[str, Callable[[Client], Fault]] = {
     "reading-stalled": reading_stalled,
@@ -36,6 +38,11 @@ def frames(client: Client, side: str, kind: str, *opcodes: str) -> list[Entry]:
 def number_of(client: Client, what: str, phase: str) -> int:
     """The number of a fault's Entry."""
     return next(e.number for e in client.timeline.entries() if e.kind == "fault" and (e.details["what"], e.details["phase"]) == (what, phase))
+
+
+def since_begin(client: Client, what: str, entries: list[Entry]) -> list[Entry]:
+    """Those that came after a fault had begun."""
+    return [entry for entry in entries if entry.number > number_of(client, what, "begins")]
 
 
 async def echoes(client: Client, text: str) -> bool:

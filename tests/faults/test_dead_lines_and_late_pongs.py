@@ -12,20 +12,23 @@ from kit import Client, connect, serve
 from kit.faults import half_open, pongs_delayed
 from kit.line import IN_FLIGHT_BYTES
 from tests.apps import app
-from tests.faults.parts import Eventually, echoes, frames, noted, number_of
+from tests.faults.parts import ALIVE_SECONDS, Eventually, echoes, frames, noted, since_begin
 
 # A line that is dead at one end.
 
 
 async def test_of_a_half_open_line_the_server_learns_only_by_its_ping(eventually: Eventually) -> None:
-    async with serve(app, port=0, ping_interval_seconds=0.2, ping_timeout_seconds=0.2) as server, connect(server, "/ws", name="Ana") as client:
+    async with serve(app, port=0, ping_interval_seconds=0.2, ping_timeout_seconds=ALIVE_SECONDS) as server, connect(server, "/ws", name="Ana") as client:
         async with half_open(client):
             await client.send_text("never arrives")
             assert client.connection.open
             await eventually(lambda: not client.connection.open)
             assert client.connection.close_frames == [("server", 1011, "keepalive ping timeout")]
             assert client.state is WebSocketState.CONNECTED
-            assert frames(client, "server", "frame-in", "TEXT", "PONG") == []
+            pings = [entry.payload for entry in since_begin(client, "half-open", frames(client, "server", "frame-out", "PING"))]
+            assert pings
+            assert [entry for entry in frames(client, "server", "frame-in", "PONG") if entry.payload in pings] == []
+            assert frames(client, "server", "frame-in", "TEXT") == []
         assert (client.state, client.close_code) == (WebSocketState.DISCONNECTED, 1006)
 
 
@@ -63,19 +66,17 @@ async def test_a_half_open_client_that_floods_waits_in_the_end(client: Client) -
 
 
 async def test_a_late_pong_is_sent_late_and_the_connection_lives(eventually: Eventually) -> None:
-    async with serve(app, port=0, ping_interval_seconds=0.05, ping_timeout_seconds=2.0) as server, connect(server, "/ws", name="Ana") as client:
+    async with serve(app, port=0, ping_interval_seconds=0.05, ping_timeout_seconds=20.0) as server, connect(server, "/ws", name="Ana") as client:
         async with pongs_delayed(client, seconds=0.2):
-            await eventually(lambda: frames(client, "server", "frame-in", "PONG"))
-            first = number_of(client, "pongs-delayed", "begins")
-            ping = next(entry for entry in frames(client, "client", "frame-in", "PING") if entry.number > first)
-            pong = next(entry for entry in frames(client, "client", "frame-out", "PONG") if entry.payload == ping.payload)
+            ping, *_ = await eventually(lambda: since_begin(client, "pongs-delayed", frames(client, "client", "frame-in", "PING")))
+            pong, *_ = await eventually(lambda: [entry for entry in frames(client, "server", "frame-in", "PONG") if entry.payload == ping.payload])
             assert pong.at_seconds - ping.at_seconds >= 0.2
             assert await echoes(client, "messages are not delayed")
         assert client.state is WebSocketState.CONNECTED
 
 
 async def test_pongs_that_never_come_end_in_1011() -> None:
-    async with serve(app, port=0, ping_interval_seconds=0.05, ping_timeout_seconds=0.1) as server, connect(server, "/ws", name="Ana") as client:
+    async with serve(app, port=0, ping_interval_seconds=0.05, ping_timeout_seconds=ALIVE_SECONDS) as server, connect(server, "/ws", name="Ana") as client:
         async with pongs_delayed(client, seconds=None):
             await asyncio.wait_for(client.wait_closed(), 5.0)
         assert (client.close_code, client.close_reason) == (1011, "keepalive ping timeout")
@@ -83,10 +84,10 @@ async def test_pongs_that_never_come_end_in_1011() -> None:
 
 
 async def test_pongs_that_are_late_are_sent_when_the_fault_ends(eventually: Eventually) -> None:
-    async with serve(app, port=0, ping_interval_seconds=0.05, ping_timeout_seconds=5.0) as server, connect(server, "/ws", name="Ana") as client:
+    async with serve(app, port=0, ping_interval_seconds=0.05, ping_timeout_seconds=20.0) as server, connect(server, "/ws", name="Ana") as client:
         async with pongs_delayed(client, seconds=30.0):
-            await eventually(lambda: frames(client, "client", "frame-in", "PING"))
-            assert frames(client, "client", "frame-out", "PONG") == []
-        pings, pongs = frames(client, "client", "frame-in", "PING"), frames(client, "client", "frame-out", "PONG")
+            await eventually(lambda: since_begin(client, "pongs-delayed", frames(client, "client", "frame-in", "PING")))
+            assert since_begin(client, "pongs-delayed", frames(client, "client", "frame-out", "PONG")) == []
+        pings, pongs = (since_begin(client, "pongs-delayed", frames(client, "client", *of)) for of in (("frame-in", "PING"), ("frame-out", "PONG")))
         assert pongs
         assert [pong.text for pong in pongs] == [ping.text for ping in pings[: len(pongs)]]

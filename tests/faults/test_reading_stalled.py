@@ -12,7 +12,7 @@ from kit import Client, Server, connect, serve
 from kit.errors import ReceiveTimeout
 from kit.faults import reading_stalled
 from tests.apps import app
-from tests.faults.parts import Eventually, echoes, frames, number_of
+from tests.faults.parts import ALIVE_SECONDS, Eventually, echoes, frames, number_of
 
 
 async def test_a_stalled_client_gets_nothing_and_then_everything_in_order(client: Client) -> None:
@@ -84,7 +84,7 @@ async def test_what_was_read_before_the_stall_can_still_be_taken(client: Client,
 
 async def test_a_stalled_client_answers_no_ping_and_is_closed_with_1011(eventually: Eventually) -> None:
     async with (
-        serve(app, port=0, ping_interval_seconds=0.05, ping_timeout_seconds=0.1) as server,
+        serve(app, port=0, ping_interval_seconds=0.05, ping_timeout_seconds=ALIVE_SECONDS) as server,
         connect(server, "/ws", name="Ana") as client,
         connect(server, "/ws", name="Bo") as other,
     ):

@@ -19,7 +19,8 @@ from tests.hostile.peers import TEXT, frame, over, request, said, stranger
 
 KEY = "Sec-WebSocket-Key"
 NO_HTTP = "Invalid HTTP request received"
-SLOW_SECONDS = 1.5
+SLOW_SECONDS = 1.5  # short enough for tests to wait until they are over
+impatient = pytest.mark.parametrize("handshake_seconds", [SLOW_SECONDS])
 NO_HANDSHAKE = {
     "the method POST": (request("POST"), 405, "HTTP 405"),
     "the method CONNECT": (request("CONNECT"), 405, "HTTP 405"),
@@ -40,12 +41,6 @@ NO_HANDSHAKE = {
     "the origin null": (request(Origin="null"), 403, "'null'"),
     "a foreign host": (request(Host="evil.example"), 403, "evil.example"),
 }
-
-
-@pytest.fixture
-def handshake_seconds() -> float:
-    """Short enough for tests to wait until it is over."""
-    return SLOW_SECONDS
 
 
 @pytest.mark.parametrize(("sent", "status", "words"), NO_HANDSHAKE.values(), ids=NO_HANDSHAKE)
@@ -119,6 +114,7 @@ async def test_headers_that_are_only_many_or_long_are_let_in(server: Server, sen
     assert connection.path == "/ws"
 
 
+@impatient
 async def test_many_half_open_handshakes_are_given_up_and_noted_each(server: Server, innocent: Client, eventually: Callable) -> None:
     async with contextlib.AsyncExitStack() as stack:
         peers = []
@@ -140,6 +136,7 @@ async def test_a_handshake_byte_by_byte_is_let_in_when_it_is_quick_enough(server
         assert (await peer.head()).startswith(b"HTTP/1.1 101 ")
 
 
+@impatient
 async def test_a_handshake_that_drips_for_ever_is_given_up(server: Server, eventually: Callable) -> None:
     async with stranger(server) as peer:
 

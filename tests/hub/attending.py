@@ -12,7 +12,7 @@ from kit import Client, Server, connect
 from kit.hub import Hub, Subscriber
 from tests.hub.conftest import PLACES
 
-__all__ = ["SECONDS", "everywhere", "joined", "names_in", "notices", "over", "until_present"]
+__all__ = ["SECONDS", "acquainted", "everywhere", "joined", "names_in", "notices", "over", "until_present"]
 
 SECONDS = 10.0
 SERVED = {"redis", "postgres"}
@@ -38,6 +38,14 @@ async def joined(server: Server | str, room: str, name: str = "") -> Client:
 async def names_in(hub: Hub, room: str) -> list[str]:
     """Who is in ``room``, as ``hub`` says."""
     return [present.name for present in await hub.present(room)]
+
+
+async def acquainted(hub: Hub) -> None:
+    """Have ``hub`` greet the others, and wait until it has heard one of them, although that may be later than its question waits."""
+    assert await names_in(hub, "room of nobody") == []
+    async with asyncio.timeout(SECONDS):
+        while not hub._rooms._attendance._peers.known:  # noqa: ASYNC110, it tells nobody
+            await asyncio.sleep(0.005)
 
 
 async def until_present(hub: Hub, room: str, names: list[str], within_seconds: float = SECONDS) -> float:

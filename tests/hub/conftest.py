@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from kit import Server, serve
-from kit.hub import Hub, attendance
+from kit.hub import Hub, attendance, questions
 from kit.hub.broker import BROKERS
 from tests.hub.rooms_app import joining_app
 from tests.hub.served import Served
@@ -119,11 +119,18 @@ async def there(elsewhere: Hub) -> AsyncIterator[Server]:
         yield server
 
 
+@pytest.fixture(autouse=True)
+def brokers_may_be_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What hubs ask and say of who is there gets through for as long as a busy machine may take."""
+    monkeypatch.setattr(attendance, "_BYE_SECONDS", 20.0)
+    monkeypatch.setattr(questions, "_PATIENCE", 50)
+
+
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Signs of life come often, and silence is soon noticed."""
+def quick(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Signs of life come often; and from when it is called, silence is soon noticed, whoever is silent."""
     monkeypatch.setattr(attendance, "BEAT_SECONDS", 0.2)
-    monkeypatch.setattr(attendance, "SILENT_SECONDS", 1.5)
+    return lambda: monkeypatch.setattr(attendance, "SILENT_SECONDS", 1.5)
 
 
 @pytest.fixture
@@ -153,8 +160,8 @@ def lane(way: tuple[str, bool]) -> str:
 
 @pytest.fixture
 async def served(way: tuple[str, bool], stuck_seconds: float) -> AsyncIterator[Served]:
-    """The hub lives where the WebSockets live, or elsewhere."""
-    hub = Hub(stuck_seconds=stuck_seconds, queue_bytes=1 << 20)
+    """The hub lives where the WebSockets live, or elsewhere; its publishers wait for as long as a busy machine may take."""
+    hub = Hub(stuck_seconds=stuck_seconds, block_seconds=60.0, queue_bytes=1 << 20)
     in_lifespan = way[1]
     app = joining_app(hub, opens_hub=in_lifespan)
     if not in_lifespan:

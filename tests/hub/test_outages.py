@@ -28,14 +28,20 @@ def service(request: pytest.FixtureRequest) -> Iterator[Service]:
 
 
 @pytest.fixture
-async def hub(service: Service) -> AsyncIterator[Hub]:
-    async with Hub(service.url) as opened:
+def timeout_seconds() -> float:
+    """Longer than a service takes to start on a busy machine, if a test does not say otherwise."""
+    return 60.0
+
+
+@pytest.fixture
+async def hub(service: Service, timeout_seconds: float) -> AsyncIterator[Hub]:
+    async with Hub(service.url, timeout_seconds=timeout_seconds) as opened:
         yield opened
 
 
 @pytest.fixture
-async def elsewhere(service: Service) -> AsyncIterator[Hub]:
-    async with Hub(service.url) as opened:
+async def elsewhere(service: Service, timeout_seconds: float) -> AsyncIterator[Hub]:
+    async with Hub(service.url, timeout_seconds=timeout_seconds) as opened:
         yield opened
 
 
@@ -76,24 +82,25 @@ async def test_the_state_says_what_happens(hub: Hub, service: Service, room: str
         await eventually(lambda: hub.state == "reconnecting")
         await eventually(lambda: hub.statistics().detail)
         await service.start()
-        await eventually(lambda: hub.state == "connected", within_seconds=10.0)
+        await eventually(lambda: hub.state == "connected")
 
 
-async def test_a_frozen_server_is_found_within_ten_seconds_and_nothing_is_lost_and_hubs_can_be_closed(
+@pytest.mark.parametrize("timeout_seconds", [5.0])
+async def test_a_frozen_server_is_found_and_nothing_is_lost_and_hubs_can_be_closed(
     hub: Hub, elsewhere: Hub, service: Service, room: str, eventually: Eventually
 ) -> None:
     async with hub.subscribe(room) as subscriber:
         await elsewhere.publish(room, 1)
         left = await Hub(service.url).__aenter__()
         with service.frozen():
-            async with asyncio.timeout(2.0):
-                await left.close()
+            await left.close()
+            assert hub.state == "connected", "closing does not wait until the silence is noticed"
             publishing = asyncio.create_task(elsewhere.publish(room, 2))
-            await eventually(lambda: hub.state == elsewhere.state == "reconnecting", within_seconds=10.0)
-            assert "frozen" in hub.statistics().detail
+            await eventually(lambda: "frozen" in hub.statistics().detail)
+            await eventually(lambda: hub.state == elsewhere.state == "reconnecting")
             with pytest.raises(PublishFailed, match=r"did not take the message within 5 s; it is"):
                 await publishing
-        await eventually(lambda: hub.state == elsewhere.state == "connected", within_seconds=15.0)
+        await eventually(lambda: hub.state == elsewhere.state == "connected")
         await publish_until_taken(elsewhere, room, 3)
         items = await take_until(subscriber, 3)
     assert [number for number in numbers_of(items) if number != 2] == [1, 3], "2 was on its way: nobody knows"
@@ -166,7 +173,7 @@ async def test_after_long_it_has_failed_and_says_so_at_once_but_goes_on_trying(
     with pytest.raises(HubError, match=r"is failed \("):
         await hub.subscribe(room).__aenter__()
     await service.start()
-    await eventually(lambda: hub.state == "connected", within_seconds=10.0)
+    await eventually(lambda: hub.state == "connected")
     assert hub.statistics().reconnects == 1
     await hub.publish(room, 2)
 

@@ -12,7 +12,7 @@ from kit import Server, serve
 from kit.hub import Hub, HubError, Present, following, questions
 from kit.hub.presence import Arrival
 from tests.hub.another_process import another_process
-from tests.hub.attending import SECONDS, everywhere, joined, names_in, over
+from tests.hub.attending import SECONDS, acquainted, everywhere, joined, names_in, over
 from tests.hub.conftest import Place
 from tests.hub.rooms_app import joining_app
 
@@ -57,7 +57,7 @@ async def test_who_asks_for_more_rooms_at_once_than_can_be_answered_asks_for_som
 ) -> None:
     names = peopled(elsewhere, 1200)
     await eventually(lambda: elsewhere._rooms._attendance._in_lobby)
-    await hub.present("another room")
+    await acquainted(hub)
     monkeypatch.setattr(questions, "ANSWER_SECONDS", 60.0)  # answers are what it goes on after, and not time
     unanswered = recorded(hub, monkeypatch)
     found = await asyncio.gather(*map(hub.present, names))
@@ -73,7 +73,7 @@ async def test_others_are_asked_for_although_somebody_does_not_answer(
     monkeypatch.setattr(questions, "ANSWER_SECONDS", 0.1)
     names = peopled(elsewhere, 10)
     await eventually(lambda: elsewhere._rooms._attendance._in_lobby)
-    await hub.present("another room")
+    await acquainted(hub)
     silent(elsewhere, monkeypatch)
     asking = asyncio.gather(*map(hub.present, names))
     await eventually(lambda: len(list(hub._rooms._attendance._following.unanswered)) == 10)
@@ -92,7 +92,7 @@ async def test_once_others_are_known_their_answers_are_all_that_is_waited_for(
     hub: Hub, elsewhere: Hub, there: Server, room: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with await joined(there, room, "Ana"):
-        assert await names_in(hub, f"{room} of nobody") == []
+        await acquainted(hub)
         monkeypatch.setattr(questions, "ANSWER_SECONDS", 60.0)
         async with asyncio.timeout(SECONDS):
             assert (await names_in(hub, room), await names_in(hub, f"{room} of nobody else")) == (["Ana"], [])
@@ -101,7 +101,7 @@ async def test_once_others_are_known_their_answers_are_all_that_is_waited_for(
 @everywhere
 async def test_a_process_that_is_held_up_is_waited_for(hub: Hub, place_of_broker: Place, room: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with another_process(place_of_broker.url) as other, await joined(other.address, room, "Ana"):
-        assert await names_in(hub, f"{room} of nobody") == []
+        await acquainted(hub)
         monkeypatch.setattr(questions, "ANSWER_SECONDS", 0.1)
         with other.stopped():
             asking = asyncio.create_task(names_in(hub, room))
@@ -112,34 +112,41 @@ async def test_a_process_that_is_held_up_is_waited_for(hub: Hub, place_of_broker
 
 @over("local")
 async def test_who_has_just_come_hears_of_one_that_is_held_up_from_the_others(
-    hub: Hub, place_of_broker: Place, room: str, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, place_of_broker: Place, room: str, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
+    """They have a moment to be heard, which is over here when they have been."""
     async with another_process(place_of_broker.url) as other, await joined(other.address, room, "Ana"), Hub(place_of_broker.url) as late:
-        assert await names_in(hub, f"{room} of nobody") == []
+        await acquainted(hub)
         with other.stopped():
+            monkeypatch.setattr(questions, "ANSWER_SECONDS", 60.0)
             asking = asyncio.create_task(names_in(late, room))
-            await asyncio.wait([asking], timeout=3 * questions.ANSWER_SECONDS)
+            await eventually(lambda: len(late._rooms._attendance._peers.known) == 2)
+            late._rooms._attendance._questions._had_time()
+            await asyncio.wait([asking], timeout=1.0)
             assert not asking.done(), "it is not known who is there"
         assert await asking == ["Ana"]
 
 
 @over("local")
-async def test_a_process_that_stays_silent_is_waited_for_until_it_is_given_up(hub: Hub, place_of_broker: Place, room: str, quick: None) -> None:
+async def test_a_process_that_stays_silent_is_waited_for_until_it_is_given_up(hub: Hub, place_of_broker: Place, room: str, quick: Callable[[], None]) -> None:
     async with another_process(place_of_broker.url) as other, await joined(other.address, room, "Ana"):
-        assert await names_in(hub, f"{room} of nobody") == []
+        await acquainted(hub)
         with other.stopped():
             assert hub._rooms._attendance._peers.known
+            quick()
             assert await names_in(hub, room) == []
             assert not hub._rooms._attendance._peers.known
 
 
 @over("local")
 async def test_one_that_is_alive_and_does_not_answer_is_said_to_be_so(
-    quick: None, hub: Hub, elsewhere: Hub, there: Server, room: str, monkeypatch: pytest.MonkeyPatch
+    quick: Callable[[], None], hub: Hub, elsewhere: Hub, there: Server, room: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with await joined(there, room, "Ana"):
-        assert await names_in(hub, f"{room} of nobody") == []
+        quick()
+        await acquainted(hub)
         monkeypatch.setattr(questions, "ANSWER_SECONDS", 0.1)
+        monkeypatch.setattr(questions, "_PATIENCE", 5)
         silent(elsewhere, monkeypatch)
         with pytest.raises(HubError, match=r"is not known: 1 of 1 other hubs did not answer within \d s, though alive\. Try again\."):
             await hub.present(room)
@@ -151,7 +158,7 @@ async def asking(
 ) -> AsyncIterator[asyncio.Task[list[Present]]]:
     """A question of this hub's that waits for the other, which says nothing."""
     async with await joined(there, room, "Ana"):
-        assert await names_in(hub, f"{room} of nobody") == []
+        await acquainted(hub)
         silent(elsewhere, monkeypatch)
         task = asyncio.create_task(hub.present(room))
         await eventually(lambda: list(hub._rooms._attendance._following.unanswered))
@@ -175,6 +182,7 @@ async def test_closing_the_hub_ends_the_wait(hub: Hub, asking: asyncio.Task[list
 @over("distant")
 async def test_a_question_that_could_not_be_asked_is_no_empty_room(hub: Hub, room: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(questions, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(questions, "_PATIENCE", 5)
     hub._rooms.state("reconnecting", "the broker is away")
     with pytest.raises(HubError, match=r"could not be asked within 0.5 s: the broker cannot be reached"):
         await hub.present(room)

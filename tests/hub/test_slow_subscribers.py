@@ -22,7 +22,8 @@ MESSAGES = 100_000
 
 @pytest.fixture
 async def hub() -> AsyncIterator[Hub]:
-    async with Hub(queue=50, block_seconds=0.2) as opened:
+    """Its publishers wait for as long as a busy machine may take."""
+    async with Hub(queue=50, block_seconds=60.0) as opened:
         yield opened
 
 
@@ -85,12 +86,13 @@ async def test_dropped_messages_leave_a_gap_in_their_place_that_counts_them(hub:
         assert subscriber.dropped == 20
 
 
-async def test_block_holds_the_publisher_until_there_is_room_and_loses_nothing() -> None:
-    async with Hub(queue=50, block_seconds=60.0) as hub, hub.subscribe("room", policy="block") as subscriber:
+async def test_block_holds_the_publisher_until_there_is_room_and_loses_nothing(hub: Hub) -> None:
+    async with hub.subscribe("room", policy="block") as subscriber, hub.subscribe("other", policy="block"):
         for number in range(50):
             await asyncio.wait_for(hub.publish("room", number), 10.0)
         waiting = asyncio.create_task(hub.publish("room", 50))
         await asyncio.sleep(0.05)
+        await hub.publish("other", "not held up")
         assert not waiting.done()
         assert [(await subscriber.get()).data for _ in range(50)] == list(range(50))
         await asyncio.wait_for(waiting, 10.0)
@@ -108,16 +110,12 @@ async def test_many_publishers_blocked_at_once_keep_the_bound(hub: Hub) -> None:
         assert sorted(seen) == list(range(300))
 
 
-async def test_block_has_a_time_limit_after_which_publishers_go_on_without_it(hub: Hub) -> None:
-    async with hub.subscribe("room", policy="block") as subscriber, hub.subscribe("other", policy="block"):
+async def test_block_has_a_time_limit_after_which_publishers_go_on_without_it() -> None:
+    async with Hub(queue=50, block_seconds=0.2) as hub, hub.subscribe("room", policy="block") as subscriber:
         for number in range(50):
             await hub.publish("room", number)
         began = time.monotonic()
-        held_up = asyncio.create_task(hub.publish("room", 50))
-        await asyncio.sleep(0)
-        await hub.publish("other", "not held up")
-        assert not held_up.done()
-        await held_up
+        await hub.publish("room", 50)
         assert time.monotonic() - began >= 0.2
         for number in range(100):
             await hub.publish("room", number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Callable
 
@@ -75,8 +76,8 @@ def stopping_app() -> FastAPI:
     return stopping
 
 
-def blocking_app(how: str) -> FastAPI:
-    """Handlers that block the server's loop once a message comes: in Python's bytecode, or inside a call to C."""
+def blocking_app(how: str, held: threading.Lock | None = None) -> FastAPI:
+    """Handlers that block the server's loop once a message comes: in Python's bytecode, or inside a call to C, until ``held`` is let go."""
     blocking = FastAPI()
 
     @blocking.websocket("/ws")
@@ -90,7 +91,7 @@ def blocking_app(how: str) -> FastAPI:
             while True:
                 time.sleep(0.01)  # blocks in naps  # noqa: ASYNC251
         else:
-            time.sleep(2.5)  # blocks in C  # noqa: ASYNC251
+            held.acquire(timeout=20)  # blocks in C
 
     return blocking
 

@@ -15,6 +15,7 @@ from fastapi import FastAPI, WebSocket
 from starlette.websockets import WebSocketState
 
 from kit import connect, serve, stop_all
+from kit.engine import Engine
 from kit.errors import HandshakeRefused, StillBlockedWarning
 from tests.apps import app
 from tests.server.apps import BLOCKS, STUBBORN, blocking_app, stopping_app
@@ -131,14 +132,17 @@ async def test_a_handler_that_blocks_in_python_is_interrupted(how: str, eventual
 
 @pytest.mark.needs_a_thread(BLOCKS)
 async def test_a_handler_that_blocks_in_c_is_named_and_its_port_is_free(eventually: Callable) -> None:
-    server = await serve(blocking_app("c"), port=0)
+    held = threading.Lock()
+    held.acquire()
+    server = await serve(blocking_app("c", held), port=0)
     client = await connect(server, "/ws")
     await client.send_text("block")
     await eventually(lambda: server.blocked)
-    with within(2.4), pytest.warns(StillBlockedWarning, match=r"apps\.py, line \d+, in handler: time\.sleep\(2\.5\)"):
+    with within(2.4), pytest.warns(StillBlockedWarning, match=r"apps\.py, line \d+, in handler: held\.acquire"):
         await server.stop()
     assert is_free(server.port)
     await asyncio.wait_for(client.wait_closed(), 5.0)
+    held.release()
     await eventually(lambda: server_threads() == [])  # it ends when the call returns
 
 
@@ -177,13 +181,21 @@ async def test_stopping_twice_and_at_once_from_several_places_is_safe() -> None:
 
 
 async def test_a_stop_that_is_cancelled_goes_on_in_the_background(eventually: Callable) -> None:
-    server = await serve(stopping_app(), port=0)
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(go_on.wait, 20.0)
+
+    go_on, app = threading.Event(), stopping_app()
+    app.router.lifespan_context = lifespan
+    server = await serve(app, port=0)
     client = await connect(server, "/sleep")
-    stopping = asyncio.create_task(server.stop())
+    stopping = asyncio.create_task(server.stop(within_seconds=40.0))
     await eventually(lambda: server.state == "stopping")
     stopping.cancel()
     with pytest.raises(asyncio.CancelledError):
         await stopping
+    go_on.set()
     await eventually(lambda: server.state == "stopped" and is_free(server.port) and not server_threads())
     await client.close()
 
@@ -219,11 +231,13 @@ async def test_clients_of_a_stopped_server_know_it() -> None:
     assert server.connections == []
 
 
-async def test_a_slow_start_of_one_name_holds_up_no_other() -> None:
+async def test_a_slow_start_of_one_name_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Engine, "start_seconds", 60.0)
+
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         begun.set()
-        await asyncio.to_thread(go_on.wait, 4)
+        await asyncio.to_thread(go_on.wait, 50)
         yield
 
     begun, go_on = threading.Event(), threading.Event()

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import threading
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -121,7 +120,7 @@ async def holds_open(websocket: WebSocket, one: int = Depends(open_dependency), 
 
 
 def sync_dependency() -> int:
-    let_go.wait(5)  # the plain dependency's line
+    let_go.wait(20)  # the plain dependency's line
     return 1
 
 
@@ -282,25 +281,25 @@ def work_in_thread(seconds: float) -> None:
 @app.websocket("/threadpool")
 async def threadpool(websocket: WebSocket) -> None:
     await websocket.accept()
-    await run_in_threadpool(work_in_thread, 5)  # the pool's line
+    await run_in_threadpool(work_in_thread, 20)  # the pool's line
 
 
 @app.websocket("/to-thread")
 async def to_thread(websocket: WebSocket) -> None:
     await websocket.accept()
-    await asyncio.to_thread(work_in_thread, 5)  # the thread's line
+    await asyncio.to_thread(work_in_thread, 20)  # the thread's line
 
 
 @app.websocket("/executor")
 async def executor(websocket: WebSocket) -> None:
     await websocket.accept()
-    await asyncio.get_running_loop().run_in_executor(None, work_in_thread, 5)  # the executor's line
+    await asyncio.get_running_loop().run_in_executor(None, work_in_thread, 20)  # the executor's line
 
 
 @app.websocket("/thread-in-c")
 async def thread_in_c(websocket: WebSocket) -> None:
     await websocket.accept()
-    await asyncio.to_thread(let_go.wait, 5)  # nothing of the reader's in the thread
+    await asyncio.to_thread(let_go.wait, 20)  # nothing of the reader's in the thread
 
 
 @app.websocket("/queue")
@@ -409,7 +408,7 @@ class Greeter(WebSocketEndpoint):
 async def blocking(websocket: WebSocket) -> None:
     await websocket.accept()
     await websocket.receive_text()
-    time.sleep(1.0)  # noqa: ASYNC251 - the line that blocks
+    let_go.wait(20)  # the line that blocks
 
 
 @app.websocket("/stalled")

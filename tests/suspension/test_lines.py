@@ -15,7 +15,7 @@ from kit.listing import code_of
 from kit.loops import thread_frames
 from kit.suspension import Suspension, connection_of, suspension_of, tasks_by_connection
 from kit.waiting import Wait, count_of, kind_of, plural, words_for
-from tests.suspension.handlers import Eventually, room
+from tests.suspension.handlers import Eventually, let_go, room
 from tests.suspension.looking import comes_to, look, said, settled
 
 WAITING = [
@@ -70,15 +70,25 @@ async def test_a_handler_is_found_on_its_line_in_its_call(server: Server, path: 
         await comes_to((lines, call, words), now)
 
 
-LIMITS = [("/wait-for", 20), ("/wait-for-own", 20), ("/wait-for-sleep", 30), ("/wait-for-wait", 20), ("/loop", None)]
+LIMITS = [
+    ("/wait-for", "the line with a limit", 20),
+    ("/wait-for-own", "the limited line", 20),
+    ("/wait-for-sleep", "the limited sleep's line", 30),
+    ("/wait-for-wait", "the limited waiting's line", 20),
+    ("/loop", "the loop's line", None),
+]
 
 
-@pytest.mark.parametrize(("path", "limit_seconds"), LIMITS)
-async def test_the_innermost_limit_is_told(server: Server, eventually: Eventually, path: str, limit_seconds: float | None) -> None:
+@pytest.mark.parametrize(("path", "line", "limit_seconds"), LIMITS)
+async def test_the_innermost_limit_is_told(server: Server, eventually: Eventually, path: str, line: str, limit_seconds: float | None) -> None:
     """... also one that is set around a line of the reader's."""
     async with connect(server, path) as client:
-        not_yet = ("ready", "begins")
-        suspension = await eventually(lambda: next((found for found in look(client, server) if found.lines and found.wait.kind not in not_yet), None))
+
+        def waits() -> Suspension | None:
+            not_yet = ("runs", "ready", "begins")
+            return next((found for found in look(client, server) if found.lines and said(found.lines[-1]) == line and found.wait.kind not in not_yet), None)
+
+        suspension = await eventually(waits)
         assert suspension.wait.limit_seconds == limit_seconds
 
 
@@ -184,10 +194,11 @@ async def _read_everything(client: Client) -> None:
 async def test_a_handler_that_blocks_the_loop_is_found_on_the_line_that_it_runs(server: Server, eventually: Eventually) -> None:
     async with connect(server, "/blocking") as client:
         await client.send_text("go")
-        suspension, *_ = await settled(client, server, eventually, "noqa: ASYNC251 - the line that blocks", running=True)
+        suspension, *_ = await settled(client, server, eventually, "the line that blocks", running=True)
         assert words_for(suspension.wait) == "runs on this line"
-        await eventually(lambda: server.blocked)
-        assert server.blocked.connection == client.number
+        found = await eventually(lambda: server.blocked)
+        assert found.connection == client.number
+        let_go.set()
 
 
 async def test_a_handler_whose_client_has_left_is_still_found(server: Server, eventually: Eventually) -> None:

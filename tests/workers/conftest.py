@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import kit.opening
+import kit.workers.process
 from kit import Server, loops, serve, stop_all
 from tests.apps import app
 from tests.workers.towns import TOWN, children, on_its_loop, once, started, write
@@ -18,6 +20,13 @@ from tests.workers.towns import TOWN, children, on_its_loop, once, started, writ
 @pytest.fixture(autouse=True)
 def nothing_is_left_running() -> None:
     """In place of the one for all tests: servers that tests share stay until the package's end, where nothing may be left."""
+
+
+@pytest.fixture(autouse=True)
+def processes_may_be_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they tell of an end is waited for, and they are not passed over, for as long as a busy machine may take."""
+    monkeypatch.setattr(kit.opening, "_HEARD_SECONDS", 20.0)
+    monkeypatch.setattr(kit.workers.process, "_QUIET_LOOKS", 60)
 
 
 @pytest.fixture(autouse=True, scope="package")

@@ -99,9 +99,9 @@ async def test_after_a_start_that_failed_no_process_is_said_to_serve(folder: Pat
 
 async def test_a_start_that_hangs_is_given_up_with_its_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = children()
-    monkeypatch.setattr(kit.workers.engine, "START_SECONDS", 3.0)
+    monkeypatch.setattr(kit.workers.engine, "START_SECONDS", 6.0)  # by then it has imported what it needs, also on a busy machine
     write(folder, "chat.py", LIFESPAN.format("time.sleep(60)"))
-    with within(7.0), pytest.raises(ServerStartError, match=r"did not end within 3 s; it is in .*time\.sleep\(60\)"):
+    with within(12.0), pytest.raises(ServerStartError, match=r"did not end within 6 s; it is in .*time\.sleep\(60\)"):
         await serve("chat:app", port=0, name="broken")
     assert children() == before
 
@@ -140,8 +140,9 @@ async def test_a_system_that_cannot_hand_over_sockets_is_told_before_anything_st
 # What cannot cross says so.
 
 
-async def test_what_cannot_cross_says_so(two: Server) -> None:
-    assert (two.app, two.runs_in, two.frame(), two.blocked) == ("tests.apps:app", "processes", None, None)
+async def test_what_cannot_cross_says_so(two: Server, eventually: Eventually) -> None:
+    assert (two.app, two.runs_in, two.frame()) == ("tests.apps:app", "processes", None)
+    await eventually(lambda: two.blocked is None)
     with pytest.raises(KitError, match=r"'tests\.apps:app' runs in other processes"):
         await two.run(asyncio.sleep(0))
     assert list(two.routes) == []

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import kit.workers.engine
 from kit import Server, connect, serve
 from kit.errors import ConnectError
 from tests.apps import app
@@ -54,7 +55,8 @@ async def test_serving_again_takes_the_port_the_timeline_and_the_new_file(town: 
         await fresh.wait_closed()
 
 
-async def test_stopping_closes_everything_in_time_and_leaves_no_process(town: Server) -> None:
+async def test_stopping_closes_everything_in_time_and_leaves_no_process(town: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kit.workers.engine, "_STOP_SECONDS", 60.0)  # for a busy machine, whose naps get longer: see `within`
     client, _ = await seen(town)
     pids = [process.pid for process in town.processes]
     with within(1.0):
@@ -67,14 +69,20 @@ async def test_stopping_closes_everything_in_time_and_leaves_no_process(town: Se
         await connect(town, "/pid")
 
 
-async def test_a_process_that_blocks_is_killed_when_the_server_stops(town: Server) -> None:
+@pytest.mark.parametrize("stop_seconds", [1.0, 2.0])
+async def test_a_process_that_blocks_is_killed_when_the_server_stops(
+    town: Server, stop_seconds: float, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    """However late that is, no thread of the kernel is said to be blocked."""
+    monkeypatch.setattr(kit.workers.engine, "_STOP_SECONDS", stop_seconds)
     client = await connect(town, "/block", query={"seconds": 30})
     await client.send_text("now")
-    blocked = town.processes[0].pid
-    with within(2.0):
+    await eventually(lambda: town.blocked)
+    blocked = next(process.pid for process in town.processes if process.label == client.connection.process)
+    with within(5.0):
         await town.stop()
     assert is_gone(blocked)
-    assert told(town, what="killed") == ["process 1 did not stop within 1 s, so it was killed"]
+    assert f"{client.connection.process} did not stop within {stop_seconds:g} s, so it was killed" in told(town, what="killed")
     assert str(client.ended).startswith("1006, no Close frame. The server stopped before the goodbye got through.")
 
 

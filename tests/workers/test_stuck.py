@@ -14,12 +14,20 @@ from pathlib import Path
 
 import pytest
 
+import kit.opening
+import kit.workers.process
 from kit import Server, connect, serve
 from kit.conversation import Conversation
 from kit.errors import ConnectError
 from kit.evidence import settled
 from tests.timing import within
 from tests.workers.towns import TOWN, Eventually, come_to, seen, told, write
+
+
+@pytest.fixture
+def silence_is_soon_noticed(monkeypatch: pytest.MonkeyPatch, processes_may_be_late: None) -> None:
+    """As usual."""
+    monkeypatch.setattr(kit.workers.process, "_QUIET_LOOKS", 6)
 
 
 @contextlib.contextmanager
@@ -32,11 +40,13 @@ def stopped(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-async def test_a_blocked_process_is_named_with_its_line_and_the_other_serves(calm_town: Server, eventually: Eventually) -> None:
-    client = await connect(calm_town, "/block", query={"seconds": 1.2})
-    await client.send_text("now")
+async def test_a_blocked_process_is_named_with_its_line_and_the_other_serves(calm_town: Server, tmp_path: Path, eventually: Eventually) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    client = await connect(calm_town, "/stick")
+    await client.send_text(str(pipe))
     blocked = await eventually(lambda: calm_town.blocked)
-    assert "time.sleep(float(" in str(blocked.place)
+    assert "open(path).close()" in str(blocked.place)
     assert (blocked.connection, blocked.since_seconds >= 0.4, calm_town.frame()) == (client.number, True, None)
     (notice,) = await eventually(
         lambda: [entry for entry in calm_town.timeline.entries() if entry.details.get("what") == "blocked" and entry.details["number"] == client.number]
@@ -44,6 +54,7 @@ async def test_a_blocked_process_is_named_with_its_line_and_the_other_serves(cal
     assert (notice.details["process"], notice.details["number"]) == (client.connection.process, client.number)
     other, _ = await seen(calm_town)
     assert other.connection.process != client.connection.process
+    os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
     assert await client.receive_text(timeout=5) == "over"
     assert await eventually(lambda: calm_town.blocked is None and told(calm_town, what="unblocked"))
     await client.close()
@@ -78,13 +89,14 @@ async def test_a_process_that_ends_takes_its_connections_along_and_the_others_go
         await connect(town, "/pid")
 
 
+@pytest.mark.usefixtures("silence_is_soon_noticed")
 async def test_a_process_that_does_not_answer_is_passed_over_until_it_does(town: Server, eventually: Eventually) -> None:
     first, pid = await seen(town)
     with stopped(pid):
         blocked = await eventually(lambda: town.blocked)
         assert (blocked.place, blocked.connection, blocked.since_seconds >= 1.0) == (None, None, True)
         assert [process.state for process in town.processes] == ["not answering", "serving"]
-        (notice,) = told(town, what="not-answering")
+        (notice,) = await eventually(lambda: told(town, what="not-answering"))
         assert notice == "process 1 does not answer: one long call holds its interpreter, or it was stopped. New connections go to process 2."
         assert await come_to(town, 3) == [town.processes[1].pid] * 3
     (notice,) = await eventually(lambda: told(town, what="answering"))
@@ -96,7 +108,9 @@ async def test_a_process_that_does_not_answer_is_passed_over_until_it_does(town:
     await first.close()
 
 
-async def test_a_process_whose_interpreter_is_held_does_not_answer(town: Server, eventually: Eventually) -> None:
+@pytest.mark.usefixtures("silence_is_soon_noticed")
+async def test_a_process_whose_interpreter_is_held_does_not_answer(town: Server, monkeypatch: pytest.MonkeyPatch, eventually: Eventually) -> None:
+    monkeypatch.setattr(kit.opening, "_HEARD_SECONDS", 0.1)  # of the end of its connection it will never tell
     client = await connect(town, "/hold")
     await client.send_text("now")
     assert (await eventually(lambda: town.blocked)).place is None
@@ -113,6 +127,7 @@ async def alone(folder: Path) -> AsyncIterator[Server]:
         yield server
 
 
+@pytest.mark.usefixtures("silence_is_soon_noticed")
 async def test_connections_wait_while_no_process_answers(alone: Server, eventually: Eventually) -> None:
     (process,) = alone.processes
     with stopped(process.pid):
@@ -123,6 +138,7 @@ async def test_connections_wait_while_no_process_answers(alone: Server, eventual
         await client.close()
 
 
+@pytest.mark.usefixtures("silence_is_soon_noticed")
 async def test_a_process_that_takes_no_sockets_costs_the_kernel_few_descriptors(alone: Server) -> None:
     with stopped(alone.processes[0].pid), contextlib.ExitStack() as stack:
         comers = [stack.enter_context(socket.create_connection(("127.0.0.1", alone.port))) for _ in range(800)]
@@ -145,6 +161,7 @@ async def test_a_process_that_has_closed_its_channel_is_passed_over(town: Server
     await client.abort()
 
 
+@pytest.mark.usefixtures("silence_is_soon_noticed")
 async def test_a_kernel_that_was_held_itself_takes_no_process_for_dead(calm_town: Server) -> None:
     before = len(told(calm_town, what="not-answering"))
     ended = threading.Event()

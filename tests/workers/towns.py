@@ -45,6 +45,12 @@ TOWN = """
         time.sleep(float(websocket.query_params["seconds"]))  # nobody else is served
         await websocket.send_text("over")
 
+    async def stick(websocket):
+        await websocket.accept()
+        path = await websocket.receive_text()
+        open(path).close()  # nobody else is served until somebody opens the other end of this pipe
+        await websocket.send_text("over")
+
     async def leave(websocket):
         await websocket.accept()
         await websocket.receive_text()
@@ -53,7 +59,7 @@ TOWN = """
     async def hold(websocket):
         await websocket.accept()
         await websocket.receive_text()
-        re.match("(a*)*b", "a" * 27)  # one call that never lets another thread run, for some seconds
+        re.match("(a*)*b", "a" * 60)  # one call that never lets another thread run, and takes years
         await websocket.send_text("over")
 
     async def cut(websocket):
@@ -72,7 +78,7 @@ TOWN = """
         os.write(int(sys.argv[2]), b'{"batch": 5}\\n')  # the pipe to the kernel
         await websocket.receive()
 
-    app = Starlette(routes=[WebSocketRoute(f"/{handler.__name__}", handler) for handler in (pid, say, noise, block, leave, hold, cut, child, garble)])
+    app = Starlette(routes=[WebSocketRoute(f"/{handler.__name__}", handler) for handler in (pid, say, noise, block, stick, leave, hold, cut, child, garble)])
 """
 
 

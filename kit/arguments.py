@@ -6,13 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from kit.close_codes import may_be_sent, name_of
+from kit.close_codes import REASON_BYTES, may_be_sent, name_of
 
 __all__ = ["check_close", "check_handshake", "check_json_mode"]
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~\w-]+", re.ASCII)  # RFC 9110 §5.6.2
 _UNSENDABLE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")  # headers are ISO-8859-1 without line breaks (RFC 9110 §5.5)
-_REASON_BYTES = 123
 
 
 def check_handshake(
@@ -54,8 +53,8 @@ def check_close(code: Any, reason: Any) -> None:
         raise TypeError(f"close expects a number and a text, for example close(1000, 'bye'), but got {code!r} and {reason!r}.")
     if not may_be_sent(code):
         raise ValueError(f"close code {code} may not be sent ({name_of(code)}). Use 1000, or 4000 to 4999 for your own meaning.")
-    if len(reason.encode()) > _REASON_BYTES:
-        raise ValueError(f"a close reason has at most {_REASON_BYTES} bytes, but this one has {len(reason.encode())}. Shorten it.")
+    if len(reason.encode()) > REASON_BYTES:
+        raise ValueError(f"a close reason has at most {REASON_BYTES} bytes, but this one has {len(reason.encode())}. Shorten it.")
 
 
 def _check_subprotocols(subprotocols: Any) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["CodeWords", "StatusWords", "code_words", "may_be_sent", "name_of", "status_words"]
+__all__ = ["REASON_BYTES", "CodeWords", "StatusWords", "code_words", "may_be_sent", "name_of", "status_words"]
+
+REASON_BYTES = 123  # what a Close frame has room for besides its code (RFC 6455 §5.5)
 
 
 class CodeWords(NamedTuple):

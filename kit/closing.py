@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from kit.close_codes import code_words, name_of, status_words
+from kit.close_codes import REASON_BYTES, code_words, may_be_sent, name_of, status_words
 from kit.evidence import Ended, Fact, evidence
 from kit.explained import as_html, as_text
 from kit.printable import quoted, visible
@@ -13,6 +13,7 @@ from kit.printable import quoted, visible
 __all__ = ["Explanation", "explain"]
 
 _ABORTED = "The app had the server drop the line at once, unsent messages included."
+_NO_PONG = "keepalive ping timeout"  # uvicorn's reason, from the websockets library
 _REASON_CHARACTERS = 200  # a validation error's reason can be longer than a Close frame could carry
 
 
@@ -108,6 +109,9 @@ def _explain_close_frame(connection: Ended) -> Explanation:
         advice = "The handler ended with an unhandled WebSocketDisconnect: catch it, or loop with `async for text in websocket.iter_text()`."
     elif code == 1009:
         advice = "Send less at once, or raise `max_message_bytes` in serve()."
+    elif (code, reason, side) == (1011, _NO_PONG, "server"):
+        sentence = f"{who} closed first, with code {code}{because}: a ping got no answer in time."
+        advice = "Either the client does not answer, or its pong is not read, because the handler takes no messages: see where it waits."
     elif code == 1011 and side == "server":
         advice = "See the handler's error, or a client that has stopped reading, in the server's log."
     return Explanation(f"closed {code}", f"{code}, {words.name}", sentence, advice, severity)
@@ -144,6 +148,8 @@ def _dropped_by_the_server(connection: Ended) -> tuple[str, str]:
         return sentence, "Raise `WebSocketException(code, reason)` there."
     if connection.handler_error:
         sentence = f"The handler raised {_without_stop(connection.handler_error)}, so the server just dropped the line."
+        if _could_not_be_sent(connection.handler_closed):
+            return sentence, f"No Close frame can carry what it asked for. Close with 1000, or 4000 to 4999, and a reason of at most {REASON_BYTES} bytes."
         return sentence, "Mend the error; to say why, `await websocket.close(1011)` before raising."
     if connection.server_stopped:
         return "The server stopped before the goodbye got through.", "Start it, then connect again."
@@ -151,6 +157,11 @@ def _dropped_by_the_server(connection: Ended) -> tuple[str, str]:
         sentence = "The handler returned after `accept` without closing, so the server just dropped the line."
         return sentence, "Add `await websocket.close()` at its end."
     return "The socket ended without a goodbye.", "See whether the other program, and the network between, still run."
+
+
+def _could_not_be_sent(close: tuple[int, str] | None) -> bool:
+    """Whether the handler asked for a close that no Close frame can carry (RFC 6455 §5.5 and §7.4)."""
+    return close is not None and not (may_be_sent(close[0]) and len(close[1].encode(errors="replace")) <= REASON_BYTES)
 
 
 def _without_stop(text: str) -> str:

@@ -49,3 +49,7 @@ class Pending(Generic[T]):
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"{self._not_yet}, so it has no {name!r}. Did you forget await? Write: {self._advice}")
+
+    def __repr__(self) -> str:
+        """What a cell shows that ends with it: most likely an await is missing."""
+        return f"<{self._not_yet}. Did you forget await? Write: {self._advice}>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import NamedTuple
 
@@ -68,5 +69,7 @@ class LoopWatch:
         """On the watched loop: it turns."""
         if self._noted and self._asked:
             self._noted = False
-            self._timeline.note(f"the server's loop answers again, after {time.monotonic() - self._asked:.1f} s", what="unblocked")
+            # It was blocked before it was asked: what is measured is the least that it can have been, and is told so.
+            silent_seconds = math.floor(10 * (time.monotonic() - self._asked)) / 10
+            self._timeline.note(f"the server's loop answers again, after at least {silent_seconds:.1f} s", what="unblocked")
         self._asked = None

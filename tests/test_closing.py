@@ -102,6 +102,26 @@ def test_an_end_without_a_close_frame_is_explained_by_what_is_known(facts: dict,
     assert explanation.severity == "bad"
 
 
+@pytest.mark.parametrize(("code", "reason"), [(999, ""), (1005, ""), (1006, ""), (1000, "ä" * 62)])
+def test_a_handler_that_asks_for_a_close_that_cannot_be_sent_is_told_what_can(code: int, reason: str) -> None:
+    explanation = explain(ended(handler_closed=(code, reason), handler_error="ProtocolError: invalid status code"))
+    assert explanation.advice.startswith("No Close frame can carry what it asked for.")
+    assert "at most 123 bytes" in explanation.advice
+
+
+def test_an_error_after_a_close_that_can_be_sent_is_an_error_to_mend() -> None:
+    assert explain(ended(handler_closed=(4000, "ä" * 61), handler_error="ValueError")).advice.startswith("Mend the error")
+
+
+def test_a_ping_without_an_answer_is_told_from_a_server_that_failed() -> None:
+    silent = explain(ended(close_frames=[("server", 1011, "keepalive ping timeout")]))
+    failed = explain(ended(close_frames=[("server", 1011, "out of order")]))
+    assert silent.sentence.endswith("a ping got no answer in time.")
+    assert "its pong is not read" in silent.advice
+    assert "the server failed" in failed.sentence
+    assert "pong" not in failed.advice
+
+
 def test_a_handshake_that_nobody_answered_is_no_closed_connection() -> None:
     explanation = explain(ended(accepted=False))
     assert (explanation.pill, explanation.severity) == ("not connected", "bad")

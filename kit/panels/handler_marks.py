@@ -143,10 +143,11 @@ class Endings:
 
 
 def _ended_mark(connection: Connection, line: Line | None) -> Mark:
-    words, tone = "has returned", "muted"
+    words, tone, where = "has returned", "muted", ", last seen here" if line else ""
     if connection.handler_error:
-        where = " on this line" if connection.handler_raised_at else ""
-        words, tone = f"raised {visible(connection.handler_error[:120])}{where}", "bad"
+        where = " on this line" if connection.handler_raised_at else where
+        words, tone = f"raised {visible(connection.handler_error[:120].rstrip('. '))}", "bad"
+    words += where
     if connection.refused_status is not None or not connection.open:
         explanation = closing.explain(connection)
         words = f"{words}: {explanation.pill}"

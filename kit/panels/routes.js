@@ -177,7 +177,12 @@ function routeForm(route, draft, id, connect) {
   function answer({ problems, said: words, tone }) {
     said.textContent = words ?? "";
     said.className = `kit-route-said kit-said-${tone ?? "muted"}`;
-    anywayLabel.hidden = !problems && anywayLabel.hidden;
+    if (problems) anywayLabel.hidden = false;
+    if (tone === "good") {
+      anywayLabel.hidden = true;
+      anyway.checked = false;
+      read();
+    }
     for (const [key, text] of Object.entries(problems ?? {})) (fields.get(key) ?? subprotocols).complain(text);
     all.find((field) => field.input.getAttribute("aria-invalid"))?.input.focus();
   }

@@ -43,7 +43,7 @@ export function lastWords(last, machines) {
   if (!last) return "Solid arrows are possible now. The thick one will be the last move.";
   const [attribute, before, after] = last;
   const by = machines.find((machine) => machine.attribute === attribute)?.movedBy ?? "";
-  return before === after ? `Last move, the thick arrow: a ${by} that left ${attribute} ${after}.` : `Last move, the thick arrow: a ${by} took ${attribute} from ${before} to ${after}.`;
+  return before === after ? `Last move, the thick arrow: a ${by}, after which ${attribute} is still ${after}.` : `Last move, the thick arrow: a ${by} took ${attribute} from ${before} to ${after}.`;
 }
 
 /** One machine as a drawing: `light(state, last)` lights its state and its last move. */

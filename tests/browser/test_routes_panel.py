@@ -142,6 +142,12 @@ async def test_wrong_input_is_told_beside_its_field_and_sent_anyway_on_demand(op
         await room.get_by_role("button", name="Connect", exact=True).click()
         await expect(room.get_by_role("status")).to_have_text("Refused with HTTP 401: the chat of Ana says why.")
         await expect(notebook.chat("Ana")).to_contain_text("refused 401")
+        await expect(room.get_by_label("Send it anyway")).to_be_checked()
+        await fill(room, every="1", token="abc")
+        await room.get_by_role("button", name="Connect", exact=True).click()
+        await expect(room.get_by_role("status")).to_contain_text("is connected, as connection")
+        await expect(room.get_by_label("Send it anyway")).to_be_hidden()
+        await expect(room.get_by_label("The same in code")).not_to_contain_text("anyway")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -240,6 +240,10 @@ async def test_using_a_client_that_was_not_awaited_names_the_mistake(server: Ser
         connect(server, "/ws").send_text  # noqa: B018
 
 
+async def test_a_cell_that_ends_with_a_client_that_was_not_awaited_shows_what_to_write(server: Server) -> None:
+    assert repr(connect(server, "/ws")) == "<this client is not connected yet. Did you forget await? Write: client = await connect(server, …)>"
+
+
 async def test_an_address_reaches_the_same_server_and_its_timeline(server: Server) -> None:
     for address in (server.ws_url, server.url, f"ws://localhost:{server.port}"):
         async with connect(address, "/ws") as client:

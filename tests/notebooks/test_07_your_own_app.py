@@ -52,7 +52,7 @@ def test_the_doors_refuse_with_401_401_and_a_bare_403(run: Run) -> None:
 
 
 def test_the_right_keys_open_them(run: Run) -> None:
-    assert run.printed_by('open sesame", name=') == "chat.v1 | None None\n"
+    assert run.printed_by('open sesame", name=') == "chat.v1 | CONNECTED CONNECTED\n"
     assert run.answers["came and left"] == ["Ana came"]
 
 

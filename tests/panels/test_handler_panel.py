@@ -57,6 +57,8 @@ async def talk(websocket: WebSocket, name: str, state: str = Depends(opened)) ->
                 go_on.wait(60)  # blocking the loop is what is tested
             if text == "reveal":
                 raise ValueError("token=" + "spring-rain")
+            if text == "raise a sentence":
+                raise ValueError("It is over.")
             if text == "raise":
                 raise ZeroDivisionError("as asked")
             while text == "flood":
@@ -212,6 +214,22 @@ async def test_an_exception_is_told_on_the_line_that_raised_it(serving: Server, 
         await client.send_text("raise")
         mark = await eventually(lambda: seen.mark("Ana's handler raised ZeroDivisionError: as asked on this line: closed 1006"))
         assert (seen.source_of(mark), mark["role"], mark["tone"]) == ('raise ZeroDivisionError("as asked")', "ended", "bad")
+
+
+async def test_a_handler_that_has_returned_is_told_to_have_been_last_seen_where_its_mark_is(serving: Server, show: Show, eventually: Eventually) -> None:
+    seen = Seen(show(HandlerPanel(serving)))
+    async with connect(serving, "/ws/a", name="Ana"):
+        waiting = await eventually(lambda: seen.mark("Ana's handler waits for a message"))
+    mark = await eventually(lambda: seen.mark("Ana's handler has returned, last seen here: closed 1000"))
+    assert seen.source_of(mark) == seen.source_of(waiting)
+
+
+async def test_a_sentence_of_an_exception_goes_on_without_its_full_stop(serving: Server, show: Show, eventually: Eventually) -> None:
+    seen = Seen(show(HandlerPanel(serving)))
+    async with connect(serving, "/ws/a", name="Ana") as client:
+        await eventually(lambda: seen.mark("Ana's handler waits for a message"))
+        await client.send_text("raise a sentence")
+        await eventually(lambda: seen.mark("Ana's handler raised ValueError: It is over on this line: closed 1006"))
 
 
 async def test_a_handler_that_nobody_saw_alive_is_told_at_its_head(serving: Server, show: Show, eventually: Eventually) -> None:

@@ -125,7 +125,7 @@ async def test_a_blocked_loop_is_named_with_its_line_while_it_is_blocked(show: S
         go_on.set()
         assert await client.receive_text(timeout=5) == "echo block"
         await eventually(lambda: front_end.state["pill"] == "serving")
-        await eventually(lambda: "answers again" in front_end.words())
+        await eventually(lambda: "answers again, after at least " in front_end.words())
         assert front_end.state["blocked"] == ""
 
 

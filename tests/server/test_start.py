@@ -50,6 +50,10 @@ async def test_using_a_server_that_was_not_awaited_names_the_mistake() -> None:
         serve(app, port=0).url  # noqa: B018
 
 
+async def test_a_cell_that_ends_with_a_server_that_was_not_awaited_shows_what_to_write() -> None:
+    assert repr(serve(app, port=0)) == "<this server has not been started. Did you forget await? Write: server = await serve(app)>"
+
+
 async def coroutine_function() -> None:
     """What a reader passes who mistakes any coroutine function for the app."""
 

@@ -30,7 +30,7 @@ everywhere = over(*BETWEEN_PROCESSES)
 async def joined(server: Server | str, room: str, name: str = "") -> Client:
     """A client that is in ``room`` of a server or another process."""
     path = f"/join/{room}?name={name}"
-    client = await (connect(f"{server}{path}") if isinstance(server, str) else connect(server, path))
+    client = await (connect(f"{server}{path}") if isinstance(server, str) else connect(server, path, handshake_timeout_seconds=30.0))
     assert await client.receive_text(timeout=SECONDS) == "ready"
     return client
 

@@ -27,7 +27,7 @@ class Served(NamedTuple):
 
 
 async def joined(served: Served, path: str) -> Client:
-    client = await connect(served.server, path)
+    client = await connect(served.server, path, handshake_timeout_seconds=30.0)
     assert await client.receive_text(timeout=SECONDS) == "ready"
     return client
 

@@ -21,7 +21,7 @@ from kit.arguments import check_close, check_handshake, check_json_mode
 from kit.connection import Connection
 from kit.errors import Disconnected, ReceiveTimeout, WrongMessageType
 from kit.incoming import Message
-from kit.opening import ClientEnd, address_of, handshake_headers, open_wire, server_heard_out, timeline_of
+from kit.opening import ClientEnd, address_of, check_address, handshake_headers, open_wire, server_heard_out, timeline_of
 from kit.pending import Pending
 from kit.server import Server
 from kit.timeline import Timeline
@@ -335,6 +335,7 @@ def connect(
         ConnectError: nobody answered in time, or not in the WebSocket protocol; or the server has been stopped.
         TypeError, ValueError: the arguments cannot make a request.
     """
+    check_address(target, path)
     offered = subprotocols if isinstance(subprotocols, str) else [*subprotocols]
     check_handshake(
         subprotocols=offered,

@@ -27,18 +27,35 @@ from kit.taps import WireTap, note_closes
 from kit.timeline import Timeline
 from kit.wire import ClientWire
 
-__all__ = ["ClientEnd", "address_of", "handshake_headers", "open_wire", "server_heard_out", "timeline_of"]
+__all__ = ["ClientEnd", "address_of", "check_address", "handshake_headers", "open_wire", "server_heard_out", "timeline_of"]
 
 _QUEUE_MESSAGES = 256
 _HEARD_SECONDS = 0.3
+_SCHEMES = ("ws://", "wss://", "http://", "https://")
 
 
-def address_of(target: Server | str, path: str, query: Mapping[str, Any] | None) -> WebSocketURI:
-    """The address to dial, or an error that names the mistake."""
-    if isinstance(path, str) and path.startswith(("ws://", "wss://", "http://", "https://")):
+def check_address(target: Any, path: Any) -> None:
+    """Raise TypeError or ValueError, naming the mistake, for what can be no server or address of one, or no path."""
+    if isinstance(path, str) and path.startswith(_SCHEMES):
         raise ValueError(f"path expects something like '/ws', but got the address {path!r}. Pass it alone: connect({path!r})")
     if not isinstance(path, str) or not path.startswith("/"):
         raise ValueError(f"path expects a text that begins with '/', but got {path!r}. Write: connect(server, '/{str(path).lstrip('/')}')")
+    if isinstance(target, Server) or (isinstance(target, str) and target.startswith(_SCHEMES)):
+        return
+    if isinstance(target, str):
+        raise ValueError(f"connect() expects a server or an address like 'ws://127.0.0.1:8000', but got {target!r}.")
+    if inspect.isawaitable(target) or hasattr(type(target), "__await__"):
+        raise TypeError("connect() got a server that is still to be started. Did you forget await? Write: server = await serve(app)")
+    raise TypeError(f"connect() expects a server from `await serve(app)` or an address, but got {type(target).__name__}.")
+
+
+def address_of(target: Server | str, path: str, query: Mapping[str, Any] | None) -> WebSocketURI:
+    """The address to dial; `check_address` has taken ``target`` and ``path``.
+
+    Raises:
+        ConnectError: the server is not there.
+        ValueError: the address cannot be read.
+    """
     base = _base(target)
     address = base if path == "/" and urllib.parse.urlsplit(base).path else base.rstrip("/") + path
     if query:
@@ -50,22 +67,14 @@ def address_of(target: Server | str, path: str, query: Mapping[str, Any] | None)
 
 
 def _base(target: Server | str) -> str:
-    if isinstance(target, Server):
-        if target.state != "serving":
-            successor = running_server(target.name)
-            if successor is None:
-                raise ConnectError(f"server {target.name!r} is {target.state}. Start it again: server = await serve(app, name={target.name!r})")
-            target = successor
-        return target.ws_url
     if isinstance(target, str):
-        if target.startswith(("ws://", "wss://")):
-            return target
-        if target.startswith(("http://", "https://")):
-            return "ws" + target.removeprefix("http")
-        raise ValueError(f"connect() expects a server or an address like 'ws://127.0.0.1:8000', but got {target!r}.")
-    if inspect.isawaitable(target) or hasattr(type(target), "__await__"):
-        raise TypeError("connect() got a server that is still to be started. Did you forget await? Write: server = await serve(app)")
-    raise TypeError(f"connect() expects a server from `await serve(app)` or an address, but got {type(target).__name__}.")
+        return "ws" + target.removeprefix("http") if target.startswith("http") else target
+    if target.state != "serving":
+        successor = running_server(target.name)
+        if successor is None:
+            raise ConnectError(f"server {target.name!r} is {target.state}. Start it again: server = await serve(app, name={target.name!r})")
+        target = successor
+    return target.ws_url
 
 
 def timeline_of(target: Server | str, url: WebSocketURI) -> Timeline:

@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI, WebSocket
 from starlette.websockets import WebSocketState
 
-from kit import ChatPanel, Server, connect, loops, serve, stop_all
+from kit import BothSides, ChatPanel, Server, connect, loops, serve, stop_all
 from kit.errors import ConnectError, Disconnected, HandshakeRefused, KitError, UnsafeServerWarning
 from kit.timeline import Timeline
 from tests.apps import app
@@ -88,6 +88,20 @@ async def test_an_end_is_explained_after_all_that_came_before_it_however_far_beh
     told = [item["from"] for message in front_end.messages for item in message.get("items", ())]
     assert told.index("ended") > max(place for place, source in enumerate(told) if source in ("me", "server"))
     assert told.count("server") == 150
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "error", "words"),
+    [
+        (app, "/ws", TypeError, r"expects a server from `await serve\(app\)` or an address, but got FastAPI"),
+        ("main", "/ws", ValueError, "a server or an address like 'ws://127.0.0.1:8000', but got 'main'"),
+        ("ws://127.0.0.1:1", "ws", ValueError, "a text that begins with '/', but got 'ws'"),
+    ],
+)
+def test_what_nobody_could_dial_is_refused_when_the_panel_is_made(target: Any, path: str, error: type[Exception], words: str) -> None:
+    for make in (ChatPanel, BothSides):
+        with pytest.raises(error, match=words):
+            make(target, path)
 
 
 # The method twins.

@@ -15,8 +15,9 @@ from kit.timeline import Timeline
 
 __all__ = ["Blocked", "LoopWatch"]
 
-BLOCKED_AFTER_SECONDS = 0.4
 WATCH_SECONDS = 0.25
+LOOKS_IN_VAIN = 2  # where the whole process is held up, so is whoever looks: one late look says nothing
+BLOCKED_AFTER_SECONDS = LOOKS_IN_VAIN * WATCH_SECONDS
 
 
 class Blocked(NamedTuple):
@@ -40,25 +41,26 @@ class LoopWatch:
         self._loop = loop
         self._timeline = timeline
         self._asked: float | None = None  # when the loop was asked whether it turns, until it answers
+        self._looks = 0  # for that answer, in vain
         self._noted = False
 
     @property
     def blocked(self) -> Blocked | None:
         """Where the loop is stuck, or None while it answers; readable while it is stuck."""
         asked = self._asked
-        silent_seconds = time.monotonic() - asked if asked else 0.0
-        if silent_seconds < BLOCKED_AFTER_SECONDS:
+        if asked is None or self._looks < LOOKS_IN_VAIN:
             return None
         frame = self._loop.frame()
-        return Blocked(silent_seconds, source.innermost_place(frame), connection_in(frame))
+        return Blocked(time.monotonic() - asked, source.innermost_place(frame), connection_in(frame))
 
     async def run(self) -> None:
         """On another loop, until cancelled."""
         while True:
             if self._asked is None:
-                self._asked = time.monotonic()
+                self._looks, self._asked = 0, time.monotonic()
                 self._loop.call_soon(self._answer)
             await asyncio.sleep(WATCH_SECONDS)
+            self._looks += 1
             blocked = self.blocked
             if blocked and not self._noted:
                 self._noted = True

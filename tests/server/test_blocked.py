@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import threading
 import time
@@ -67,6 +68,15 @@ async def test_a_loop_that_is_only_busy_is_not_called_blocked() -> None:
     async with serve(busy, port=0) as server, connect(server, "/ws") as client:
         assert await client.receive_text(timeout=10.0) == "done"
         assert [e.text for e in server.timeline.entries() if e.details.get("what") == "blocked"] == []
+
+
+async def test_a_process_that_is_held_up_as_a_whole_is_not_called_blocked() -> None:
+    """As by a call into C that lets no other thread run: the server's loop is late, and so is whoever looks at it."""
+    async with serve(FastAPI(), port=0) as server:
+        for _ in range(4):
+            ctypes.PyDLL(None).usleep(600_000)
+            await asyncio.sleep(0.1)  # all threads go on
+        assert [entry.text for entry in server.timeline.entries() if entry.details.get("what") == "blocked"] == []
 
 
 @pytest.mark.needs_a_thread(STUBBORN)

@@ -299,6 +299,7 @@ async def test_panels_move_while_a_cell_sleeps(open_notebook: OpenNotebook) -> N
             await notebook.run(index)
         await connect(notebook.chat("Ana"))
         url = await notebook.execute("print(server.ws_url)")
+        await notebook.past_cells()
         await notebook.start(3)
         busy = notebook.cell(3).locator(".jp-InputArea-prompt")
         await expect(busy).to_have_text("[*]:")

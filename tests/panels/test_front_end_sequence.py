@@ -91,16 +91,21 @@ def test_what_is_in_sight_is_never_left_out(run: Any, seed: int) -> None:
 
 @pytest.mark.parametrize("width", [320, 620, 1000])
 @pytest.mark.parametrize("count", [1, 5, 20])
-@pytest.mark.parametrize("with_hub", [False, True])
-def test_lanes_never_overlap_and_leave_room_for_words(run: Any, count: int, width: int, with_hub: bool) -> None:
-    script = f"""(() => {{
-      const grid = kit.columns({count}, {width}, 1, {json.dumps(with_hub)}), places = [...Array({count}).keys()];
+def test_lanes_never_overlap_and_leave_room_for_words(run: Any, count: int, width: int) -> None:
+    script = f"""(() => [false, true].map((withHub) => {{
+      const grid = kit.columns({count}, {width}, 1, withHub), places = [...Array({count}).keys()];
       return [places.map(grid.client), places.map(grid.handler), grid.lane, grid.left, grid.right, grid.width, grid.gutter, grid.hub];
-    }})()"""
-    clients, handlers, lane, left, right, whole, gutter, hub = run("sequence", script)
-    assert (hub is not None) == with_hub
-    if with_hub:
-        assert handlers[-1] + lane / 2 + 20 <= hub + 0.01 <= whole - 19
+    }}))()"""
+    alone, beside_a_hub = run("sequence", script)
+    for columns in (alone, beside_a_hub):
+        check_room(columns, count, width)
+    *_, handlers, lane, _, _, whole, _, hub = beside_a_hub
+    assert alone[-1] is None
+    assert handlers[-1] + lane / 2 + 20 <= hub + 0.01 <= whole - 19
+
+
+def check_room(columns: list[Any], count: int, width: int) -> None:
+    clients, handlers, lane, left, right, whole, gutter, _ = columns
     across = [gutter - lane / 2, *clients]
     assert all(b - a >= lane - 0.01 for a, b in itertools.pairwise(across))
     assert all(b - a >= lane - 0.01 for a, b in itertools.pairwise(handlers))

@@ -73,7 +73,7 @@ async def test_a_loop_that_is_only_busy_is_not_called_blocked() -> None:
 async def test_a_process_that_is_held_up_as_a_whole_is_not_called_blocked() -> None:
     """As by a call into C that lets no other thread run: the server's loop is late, and so is whoever looks at it."""
     async with serve(FastAPI(), port=0) as server:
-        for _ in range(4):
+        for _ in range(2):
             ctypes.PyDLL(None).usleep(600_000)
             await asyncio.sleep(0.1)  # all threads go on
         assert [entry.text for entry in server.timeline.entries() if entry.details.get("what") == "blocked"] == []

@@ -147,10 +147,6 @@ _EXECUTE = """async (code) => {
   const reply = await future.done;
   return [reply.content.status, text];
 }"""
-_PAST_CELLS = """async () => {
-  const { _comms } = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-  await Promise.all((await Promise.all(_comms.values())).map((comm) => comm.subshellStarted));
-}"""
 _READY = """() => {
   const shown = window.jupyterapp?.shell.currentWidget;
   return shown?.context?.isReady && shown.sessionContext?.isReady && shown.sessionContext.session?.kernel?.status === "idle";
@@ -218,10 +214,6 @@ class Notebook:
         status, text = await self.page.evaluate(_EXECUTE, code)
         assert status == "ok", text
         return text.strip()
-
-    async def past_cells(self) -> None:
-        """Wait until what panels say reaches the kernel beside a cell that runs; before that, JupyterLab has it wait behind the cell."""
-        await self.page.evaluate(_PAST_CELLS)
 
     async def save(self) -> dict[str, Any]:
         """Save, and return what is in the file."""

@@ -225,7 +225,8 @@ class Conversation:
         row = self._alone(entry, "hub", "hub")
         row.label = row.handler = hub_words(entry)
         row.size, row.moments["handler"], row.from_hub = entry.size, entry.at_seconds, entry.details["what"] == "receive"
-        self.lanes.of(entry).rooms += {"join": 1, "leave": -1}.get(entry.details["what"], 0)
+        lane = self.lanes.of(entry)
+        lane.rooms = max(0, lane.rooms + {"join": 1, "leave": -1}.get(entry.details["what"], 0))  # the join may have been skipped
         return row
 
     def _fold_print(self, entry: Entry) -> Row:

@@ -181,3 +181,10 @@ def test_a_send_of_the_handler_that_is_told_late_is_its_own_all_the_same() -> No
     conversation.feed([hub("join"), frame("server", "out", "own", ordinal=1)])
     (row,) = conversation.feed([asgi("send", "send", "own", ordinal=1)])
     assert (row.from_hub, row.handler) == (False, "send “own”")
+
+
+def test_who_left_a_room_hears_nothing_from_it_although_the_join_was_skipped() -> None:
+    conversation = Conversation()
+    conversation.gap(3)
+    conversation.feed([hub("leave"), frame("server", "out", "own", ordinal=1)])
+    assert [row.from_hub for row in conversation.rows if row.direction == "down"] == [False]
